@@ -1,0 +1,109 @@
+"""The collators of ARLM: examples to batches. Special tokens are added here, and nowhere else."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
+from xlm_runtime.collate import attended, pad, stack, truncate
+
+from .types_arlm import IGNORED, ArlmBatch, ArlmPredictionBatch
+
+Examples = list[dict[str, Any]]
+
+
+def next_tokens(input_ids: Tensor, scored: Tensor) -> Tensor:
+    """Targets (B, L): position j holds token j + 1 where that token is scored, else IGNORED.
+
+    Args:
+        input_ids: (B, L) int64.
+        scored: (B, L) bool, of the tokens themselves.
+    """
+    targets = torch.full_like(input_ids, IGNORED)
+    targets[:, :-1] = torch.where(scored[:, 1:], input_ids[:, 1:], IGNORED)
+    return targets
+
+
+class ArlmCollator(Collator):
+    """Plain text: ``BOS text EOS PAD...``; a text that is too long loses its end, and then has no EOS.
+
+    Args:
+        tokenizer: for the special ids.
+        block_size: L.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, block_size: int) -> None:
+        self.bos, self.eos, self.pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.block_size = block_size
+
+    def __call__(self, examples: Examples) -> ArlmBatch:
+        rows = [truncate([self.bos, *e["token_ids"], self.eos], self.block_size, "right") for e in examples]
+        input_ids = pad(rows, self.block_size, self.pad, "right")
+        mask = attended(rows, self.block_size, "right")
+        return {"input_ids": input_ids, "attention_mask": mask, "target_ids": next_tokens(input_ids, mask)}
+
+
+class ArlmSeq2SeqCollator(Seq2SeqCollator):
+    """Prompts and answers: ``PAD... prompt | BOS answer EOS PAD...``.
+
+    Args:
+        tokenizer: for the special ids.
+        prompt_length: tokens of the prompt block.
+        answer_length: tokens of the answer block, BOS and EOS included.
+        score_prompt: score the prompt's tokens too, from its second on (its first has nothing before it).
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt_length: int,
+        answer_length: int,
+        score_prompt: bool = False,
+    ) -> None:
+        self.bos, self.eos, self.pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.prompt_length, self.answer_length = prompt_length, answer_length
+        self.score_prompt = score_prompt
+
+    def __call__(self, examples: Examples) -> ArlmBatch:
+        prompts = [e["prompt_ids"] for e in examples]
+        answers = [[self.bos, *e["token_ids"], self.eos] for e in examples]
+        prompt_ids = pad(prompts, self.prompt_length, self.pad, "left")
+        answer_ids = pad(answers, self.answer_length, self.pad, "right")
+        prompt_mask = attended(prompts, self.prompt_length, "left")
+        answer_mask = attended(answers, self.answer_length, "right")
+        targets = next_tokens(answer_ids, answer_mask)  # (B, answer_length)
+        if self.score_prompt:
+            has_context = prompt_mask & prompt_mask.roll(1, dims=1)
+            has_context[:, 0] = False
+            targets = torch.cat([next_tokens(prompt_ids, has_context), targets], dim=1)
+        return {
+            "input_ids": torch.cat([prompt_ids, answer_ids], dim=1),
+            "attention_mask": torch.cat([prompt_mask, answer_mask], dim=1),
+            "target_ids": targets,
+        }
+
+
+class ArlmSeq2SeqCollatorPrediction(Seq2SeqCollatorPrediction):
+    """Prompts to be answered: ``PAD... prompt BOS``; the answers, where they are known, to compare with.
+
+    Args:
+        tokenizer: for the special ids.
+        prompt_length: tokens of the prompt block.
+        answer_length: tokens of the answer block, BOS and EOS included.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_length: int, answer_length: int) -> None:
+        self.bos, self.eos, self.pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.prompt_length, self.answer_length = prompt_length, answer_length
+
+    def __call__(self, examples: Examples) -> ArlmPredictionBatch:
+        prompts = [[*e["prompt_ids"], self.bos] for e in examples]
+        answers = [[*e["token_ids"], self.eos] if "token_ids" in e else [] for e in examples]
+        return {
+            "input_ids": pad(prompts, self.prompt_length + 1, self.pad, "left"),
+            "attention_mask": attended(prompts, self.prompt_length + 1, "left"),
+            "target_ids": pad(answers, self.answer_length, self.pad, "right"),
+            "target_mask": attended(answers, self.answer_length, "right"),
+            "index": stack(examples, "index"),
+        }

@@ -1,0 +1,40 @@
+"""The objective of ARLM: next-token cross-entropy.
+
+    loss = sum_j -log p(x_{j+1} | x_{<=j}) / number of scored tokens in the batch      (nats per token)
+
+Which tokens are scored is the collator's decision: all of a text; of a prompt and its answer, the answer and EOS.
+"""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+from xlm_runtime import LossFunction
+
+from .types_arlm import IGNORED, ArlmBatch, ArlmLossOutput
+
+
+class ArlmLoss(LossFunction[ArlmBatch, ArlmLossOutput]):
+    """Cross-entropy over the scored positions.
+
+    Args:
+        model: ids -> logits (B, T, V).
+        tokenizer: its vocabulary.
+        noise_schedule: not used; the runtime gives it to every loss.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, noise_schedule: Any = None) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def loss_fn(self, batch: ArlmBatch) -> ArlmLossOutput:
+        """The mean over all scored tokens of the batch; 0 where there is none."""
+        target_ids = batch["target_ids"]  # (B, T)
+        logits = self.model(batch["input_ids"], batch["attention_mask"], logits_to_keep=target_ids.shape[1])
+        # In float32 whatever the precision of training: a sum of many small numbers.
+        nll = F.cross_entropy(
+            logits.flatten(0, 1).float(), target_ids.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        num_tokens = (target_ids != IGNORED).sum()
+        return {"loss": nll / num_tokens.clamp(min=1), "num_tokens": num_tokens}

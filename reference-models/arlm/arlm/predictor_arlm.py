@@ -1,0 +1,115 @@
+"""The sampling loop of ARLM: prefill the prompt once, then one token a step over a preallocated KV cache.
+
+A row that has produced EOS leaves the batch, so it costs nothing more; the loop ends when no row is left, or at
+``max_new_tokens``. Under greedy decoding the result is the same, token for token, as without a cache.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+from xlm_runtime import Predictor
+from xlm_runtime.errors import ConfigError
+from xlm_runtime.nn import SamplingOptions, counter_uniforms
+
+from .types_arlm import ArlmPrediction, ArlmPredictionBatch
+
+
+class ArlmPredictor(Predictor[ArlmPredictionBatch, ArlmPrediction]):
+    """Draws the next token until EOS.
+
+    Args:
+        model: ids -> logits, with ``transformer.make_cache``.
+        tokenizer: for the special ids, and to make text.
+        noise_schedule: not used; the runtime gives it to every predictor.
+        max_new_tokens: T, at most so many tokens a row, EOS included.
+        temperature: divides the logits; 0 takes the likeliest token.
+        top_k: draw among the k likeliest tokens; None: among all.
+        top_p: draw among the smallest set of likeliest tokens whose mass reaches p; None: among all.
+        use_cache: False runs the whole sequence through the model at each step.
+        seed: of the draws. A row's draws depend on the seed, its index and the step, not on its batch.
+
+    Raises:
+        ConfigError: an option out of its range.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        noise_schedule: Any = None,
+        max_new_tokens: int = 32,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        use_cache: bool = True,
+        seed: int = 0,
+    ) -> None:
+        if max_new_tokens < 1:
+            raise ConfigError(f"predictor.max_new_tokens is {max_new_tokens}; it must be at least 1.")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.noise_schedule = noise_schedule
+        self.max_new_tokens = max_new_tokens
+        self.sampling = SamplingOptions(temperature, top_k, top_p)
+        self.use_cache = use_cache
+        self.seed = seed
+        self.eos, self.pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.never = sorted(set(tokenizer.all_special_ids) - {self.eos})  # no answer holds these
+
+    @torch.no_grad()
+    def predict(self, batch: ArlmPredictionBatch) -> ArlmPrediction:
+        """Continue every row of ``input_ids`` (B, P)."""
+        input_ids, mask, index = batch["input_ids"], batch["attention_mask"], batch["index"]
+        rows = torch.arange(len(input_ids), device=input_ids.device)  # those that still go on
+        ids = torch.full((len(input_ids), self.max_new_tokens), self.pad, device=input_ids.device)
+        cache = None
+        if self.use_cache:
+            cache = self.model.transformer.make_cache(len(input_ids), input_ids.shape[1] + self.max_new_tokens)
+        new_ids, new_mask, previous_ids = input_ids, mask, None  # what the model has not seen yet
+        for step in range(self.max_new_tokens):
+            logits = self.model(new_ids, new_mask, logits_to_keep=1, cache=cache, previous_ids=previous_ids)[:, 0]
+            token = self._draw(logits, index[rows], step)  # (rows,)
+            ids[rows, step] = token
+            going = (token != self.eos).nonzero().squeeze(1)
+            if len(going) == 0:
+                break
+            previous_ids = new_ids[:, -1]
+            if len(going) < len(rows):
+                rows, token, previous_ids = rows[going], token[going], previous_ids[going]
+                new_ids, new_mask = new_ids[going], new_mask[going]
+                if cache is not None:
+                    cache.select(going)
+            one = torch.ones_like(token[:, None], dtype=torch.bool)
+            if cache is None:
+                new_ids, new_mask = torch.cat([new_ids, token[:, None]], 1), torch.cat([new_mask, one], 1)
+                previous_ids = None
+            else:
+                new_ids, new_mask = token[:, None], one
+        return {"ids": ids}
+
+    def _draw(self, logits: Tensor, index: Tensor, step: int) -> Tensor:
+        logits[:, self.never] = -torch.inf
+        if self.sampling.temperature == 0:
+            return logits.argmax(-1)
+        return self.sampling.sample(logits, uniforms=counter_uniforms(self.seed, index, step))
+
+    def to_dict(self, batch: ArlmPredictionBatch, preds: ArlmPrediction) -> list[dict[str, Any]]:
+        """Rows of text and ids. ``truth`` is None where no answer is known."""
+
+        def text(ids: list[int]) -> str:
+            return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+        rows = []
+        for prompt, ids, truth in zip(
+            batch["input_ids"].tolist(), preds["ids"].tolist(), batch["target_ids"].tolist(), strict=True
+        ):
+            known = truth[0] != self.pad
+            rows.append({
+                "prompt": text(prompt),
+                "text": text(ids),
+                "truth": text(truth) if known else None,
+                "ids": [i for i in ids if i != self.pad],
+            })
+        return rows

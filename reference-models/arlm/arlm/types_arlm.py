@@ -1,0 +1,44 @@
+"""What flows between the parts of ARLM.
+
+Shapes: B rows of a batch, L positions, T scored positions (the last T of L), V vocabulary.
+A seq2seq row is ``PAD... prompt | BOS answer EOS PAD...``: the prompt block is padded on the left, the answer
+block on the right, so that every answer begins at the same position.
+"""
+
+from typing import TypedDict
+
+from torch import Tensor
+
+#: A target that is not scored; the default of ``torch.nn.functional.cross_entropy``.
+IGNORED = -100
+
+
+class ArlmBatch(TypedDict):
+    """For the loss."""
+
+    input_ids: Tensor  # (B, L) int64
+    attention_mask: Tensor  # (B, L) bool, False at padding
+    target_ids: Tensor  # (B, T) int64: the token after each of the last T positions, or IGNORED
+
+
+class ArlmLossOutput(TypedDict):
+    """What ``loss_fn`` returns."""
+
+    loss: Tensor  # () nats per scored token, differentiable
+    num_tokens: Tensor  # () int64, scored tokens of the batch
+
+
+class ArlmPredictionBatch(TypedDict):
+    """For the predictor."""
+
+    input_ids: Tensor  # (B, P) int64: PAD... prompt BOS
+    attention_mask: Tensor  # (B, P) bool
+    target_ids: Tensor  # (B, T) int64: answer EOS PAD...; all PAD where no answer is known
+    target_mask: Tensor  # (B, T) bool, False at padding
+    index: Tensor  # (B,) int64: the row's place in its split, which seeds its draws
+
+
+class ArlmPrediction(TypedDict):
+    """What ``predict`` returns."""
+
+    ids: Tensor  # (B, T) int64: the answer, EOS included where it came, then PAD

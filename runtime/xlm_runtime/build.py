@@ -1,0 +1,294 @@
+"""Configuration to objects: the only place that instantiates.
+
+The order is fixed, and each part gets everything it needs in its ``__init__``::
+
+    tokenizer -> dataset -> datamodule (collators) -> noise schedule -> model -> loss -> predictor
+              -> metrics -> Harness -> callbacks -> loggers -> Trainer
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from transformers import PreTrainedTokenizerBase
+
+from xlm_runtime.config import set_vocab
+from xlm_runtime.contracts import REQUIRED_METHODS
+from xlm_runtime.datamodule import DataModule
+from xlm_runtime.errors import ComponentError, ConfigError, ContractError, UnknownKeyError, XlmError, did_you_mean
+from xlm_runtime.harness import VALIDATION, Harness
+from xlm_runtime.metrics import LoaderKind, MetricSet
+from xlm_runtime.tokenizers import vocab_facts
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of, less its Trainer."""
+
+    cfg: DictConfig
+    tokenizer: PreTrainedTokenizerBase
+    datamodule: DataModule
+    harness: Harness
+
+
+def build_parts(cfg: DictConfig, run_dir: Path | None = None) -> Parts:
+    """Make every part of a run. Writes the tokenizer's facts into ``cfg.vocab``.
+
+    Args:
+        cfg: a composed configuration.
+        run_dir: where the Harness writes prediction rows; None writes none.
+
+    Raises:
+        XlmError: a part cannot be imported or made, or lacks a method of its contract; names the config key.
+    """
+    _require(cfg, "model", "a model: give experiment=..., or model=... model_type=...")
+    _require(cfg, "loss", "a loss: give experiment=..., or model_type=...")
+    _require(cfg, "dataset", "a dataset: give experiment=..., or datamodule=<dataset>_<model>")
+    tokenizer = build_tokenizer(cfg)
+    datamodule = build_datamodule(cfg, tokenizer)
+    noise_schedule = make(cfg, "noise_schedule") if cfg.get("noise_schedule") else None
+    model = make(cfg, "model")
+    shared = {"model": model, "tokenizer": tokenizer, "noise_schedule": noise_schedule}
+    loss = make(cfg, "loss", **shared)
+    predictor = make(cfg, "predictor", **shared) if cfg.get("predictor") else None
+    if LoaderKind.PREDICTION in datamodule.eval_kinds and predictor is None:
+        raise ConfigError("datamodule.collators.prediction is set, but predictor is not: set both or neither.")
+    optimizer, weight_decay, groups = _optimizer(cfg)
+    harness = make(
+        cfg,
+        "harness",
+        model=model,
+        loss=loss,
+        predictor=predictor,
+        noise_schedule=noise_schedule,
+        metrics={
+            (split, kind): _metric_set(cfg, kind)
+            for split in {VALIDATION, datamodule.eval_split}
+            for kind in datamodule.eval_kinds
+        },
+        eval_kinds=datamodule.eval_kinds,
+        eval_split=datamodule.eval_split,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        optimizer_groups=groups,
+        lr_scheduler=make(cfg, "lr_scheduler", _partial=True) if cfg.get("lr_scheduler") else None,
+        compile=cfg.compile,
+        run_dir=run_dir,
+        config=OmegaConf.to_yaml(cfg),
+    )
+    return Parts(cfg, tokenizer, datamodule, harness)
+
+
+def build_tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer; its facts are written into ``cfg.vocab``."""
+    _require(cfg, "tokenizer", "a tokenizer: a dataset config names one")
+    tokenizer: PreTrainedTokenizerBase = make(cfg, "tokenizer")
+    set_vocab(cfg, vocab_facts(tokenizer))
+    return tokenizer
+
+
+def build_datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> DataModule:
+    """The dataset, a collator for each loader kind, and the loaders over them."""
+    _require(cfg, "datamodule", "a datamodule: give datamodule=<dataset>_<model>")
+    kinds = cfg.datamodule.get("collators") or {}
+    if unknown := [str(kind) for kind in kinds if kind not in list(LoaderKind)]:
+        raise UnknownKeyError(
+            f"datamodule.collators names {', '.join(unknown)}; the loader kinds are: {', '.join(LoaderKind)}."
+        )
+    collators = {
+        kind: make(cfg, f"datamodule.collators.{kind}", contract="collator", tokenizer=tokenizer)
+        if kinds[kind]
+        else None
+        for kind in kinds
+    }
+    dataset = make(cfg, "dataset", tokenizer=tokenizer)
+    datamodule: DataModule = make(cfg, "datamodule", leave=("collators",), dataset=dataset, collators=collators)
+    return datamodule
+
+
+def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
+    """Callbacks, loggers, Trainer.
+
+    Args:
+        cfg: a composed configuration.
+        changes: Trainer arguments of the job that override the configuration.
+    """
+    quick = bool(cfg.trainer.get("fast_dev_run"))  # writes nothing: Lightning switches loggers and checkpoints off
+    callbacks = [make(cfg, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items() if node]
+    loggers = [] if quick else [make(cfg, f"logger.{name}") for name, node in (cfg.logger or {}).items() if node]
+    if quick:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.Checkpoint)]
+    settings: dict[str, Any] = {
+        "callbacks": callbacks,
+        "logger": loggers or False,
+        "enable_progress_bar": False,  # the progress callback is ours
+        "enable_model_summary": False,
+        "enable_checkpointing": not quick,
+        "default_root_dir": str(cfg.run_dir),
+        **changes,
+    }
+    if cfg.global_batch_size is not None:
+        settings["accumulate_grad_batches"] = _accumulation(cfg)
+    trainer: pl.Trainer = make(cfg, "trainer", leave=tuple(changes), **settings)
+    return trainer
+
+
+def make(
+    cfg: DictConfig,
+    key: str,
+    *,
+    contract: str | None = None,
+    leave: tuple[str, ...] = (),
+    _partial: bool = False,
+    **objects: Any,
+) -> Any:
+    """The object that the node at ``key`` describes.
+
+    Args:
+        cfg: the whole configuration, against which interpolations are resolved.
+        key: dotted path of a node with a ``_target_``.
+        contract: the kind of part whose methods the object must have; by default the key itself.
+        leave: keys of the node that are given in ``objects`` instead.
+        _partial: return a function that still wants its first argument.
+        objects: built parts, passed by keyword as they are.
+
+    Raises:
+        UnknownKeyError: the target takes no such argument.
+        ComponentError: the target cannot be imported, or raised.
+        ContractError: the object lacks a method.
+    """
+    node = OmegaConf.select(cfg, key)
+    if not OmegaConf.is_dict(node) or "_target_" not in node:
+        raise ComponentError(f"The config node '{key}' has no '_target_': expected the dotted path of a class.")
+    target = locate(str(node._target_), f"{key}._target_")
+    try:
+        plain = OmegaConf.masked_copy(node, [name for name in node if name not in leave]) if leave else node
+        plain._set_parent(node._get_parent())
+        given = {str(name) for name in plain if name not in ("_target_", "_convert_", "_partial_", "_recursive_")}
+        _check_arguments(target, key, given | set(objects), partial=_partial)
+        factory = instantiate(plain, _partial_=True, _convert_="all")
+        if _partial:
+            return functools.partial(factory, **objects) if objects else factory
+        made = factory(**objects)
+    except XlmError:
+        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error
+        raise ComponentError(f"The config node '{key}' cannot be made: {_text(cause)}") from error
+    except Exception as error:
+        raise ComponentError(
+            f"{node._target_}, made from the config node '{key}', raised {type(error).__name__}: {error}\n"
+            "XLM_TRACEBACK=1 shows where."
+        ) from error
+    _check_contract(made, contract or key, str(node._target_))
+    return made
+
+
+def locate(path: str, where: str) -> Any:
+    """Import what a dotted path names.
+
+    Raises:
+        ComponentError: it cannot be imported; holds the import error's own text and the config key ``where``.
+    """
+    module_name, _, attribute = path.rpartition(".")
+    try:
+        if not module_name:
+            raise ImportError(f"'{path}' is no dotted path: expected package.module.Name")
+        module = importlib.import_module(module_name)
+        return getattr(module, attribute)
+    except AttributeError:
+        near = did_you_mean(attribute, dir(module))
+        raise ComponentError(
+            f"Cannot import '{path}' (config key '{where}'): module '{module_name}' has no '{attribute}'. {near}"
+        ) from None
+    except Exception as error:
+        raise ComponentError(
+            f"Cannot import '{path}' (config key '{where}'): {_text(error)}\n"
+            f'Try it by itself: python -c "from {module_name} import {attribute}"'
+        ) from error
+
+
+def _check_arguments(target: Any, key: str, given: set[str], *, partial: bool) -> None:
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # some C functions have no signature
+        return
+    by_keyword = {name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    name = f"{target.__module__}.{target.__qualname__}"
+    if not takes_any and (unknown := sorted(given - by_keyword)):
+        raise UnknownKeyError(
+            f"{name} takes no argument '{unknown[0]}' (config key '{key}.{unknown[0]}'). "
+            f"{did_you_mean(unknown[0], by_keyword)}\nIt takes: {', '.join(sorted(by_keyword))}."
+        )
+    needed = [n for n in by_keyword if parameters[n].default is inspect.Parameter.empty and n not in given]
+    if needed and not partial:
+        raise ComponentError(
+            f"{name} needs the argument{'s' * (len(needed) > 1)} {', '.join(sorted(needed))}: set "
+            f"{', '.join(f'{key}.{n}' for n in sorted(needed))} in its config."
+        )
+
+
+def _check_contract(made: Any, kind: str, target: str) -> None:
+    missing = [m for m in REQUIRED_METHODS.get(kind, ()) if not callable(getattr(made, m, None))]
+    if missing:
+        raise ContractError(
+            f"{target} (config key '{kind}') lacks {', '.join(f'{m}()' for m in missing)}, which the contract of a "
+            f"{kind} asks for. See xlm_runtime/contracts.py: a class that inherits from the protocol there gets "
+            "the optional methods by default."
+        )
+
+
+def _metric_set(cfg: DictConfig, kind: LoaderKind) -> MetricSet:
+    metrics, updates = {}, {}
+    for name, node in (OmegaConf.select(cfg, f"metrics.{kind}") or {}).items():
+        if not node:
+            continue
+        key = f"metrics.{kind}.{name}"
+        if unknown := [str(k) for k in node if k not in ("metric", "update")]:
+            raise UnknownKeyError(f"'{key}' holds '{unknown[0]}': a metric has the keys 'metric' and 'update'.")
+        if not node.get("update"):
+            raise ConfigError(f"'{key}' lacks 'update': the dotted path of a function (batch, output) -> dict.")
+        metrics[str(name)] = make(cfg, f"{key}.metric")
+        updates[str(name)] = locate(str(node["update"]), f"{key}.update")
+    return MetricSet(metrics, updates)
+
+
+def _optimizer(cfg: DictConfig) -> tuple[Any, float, dict[str, Any]]:
+    groups: Any = OmegaConf.to_container(cfg.optimizer.get("groups") or OmegaConf.create({}), resolve=True)
+    factory = make(cfg, "optimizer", leave=("groups",), _partial=True)
+    return factory, float(cfg.optimizer.get("weight_decay") or 0.0), groups
+
+
+def _accumulation(cfg: DictConfig) -> int:
+    # Under a launcher (torchrun, SLURM) the number of processes stands in the environment; else it is the request.
+    devices = cfg.trainer.devices if isinstance(cfg.trainer.devices, int) and cfg.trainer.devices > 0 else 1
+    processes = int(os.environ.get("WORLD_SIZE", devices * cfg.trainer.num_nodes))
+    per_step = cfg.batch_size * processes
+    if cfg.global_batch_size % per_step:
+        raise ConfigError(
+            f"global_batch_size is {cfg.global_batch_size}, but one step takes batch_size {cfg.batch_size} x "
+            f"{processes} process(es) = {per_step} examples, which does not divide it. Choose a multiple of {per_step}."
+        )
+    return int(cfg.global_batch_size // per_step)
+
+
+def _require(cfg: DictConfig, key: str, what: str) -> None:
+    if not cfg.get(key):
+        raise ConfigError(f"The configuration has no '{key}'. Every job needs {what}. `xlm` lists what there is.")
+
+
+def _text(error: BaseException) -> str:
+    text = str(error).strip()
+    return text if isinstance(error, ImportError) and text else f"{type(error).__name__}: {text}"

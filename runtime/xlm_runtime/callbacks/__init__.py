@@ -1,0 +1,1 @@
+"""Lightning callbacks of the runtime, one a file; ``configs/callbacks`` names them."""

@@ -1,0 +1,109 @@
+"""Checkpoints: self-describing, of plain types only, in ``<run_dir>/checkpoints/{best,last}.ckpt``.
+
+Lightning writes them; this file puts the configuration in, finds them, and reads them back with
+``weights_only=True``, so that nothing is ever unpickled from a file.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from xlm_runtime import __version__
+from xlm_runtime.errors import CheckpointError
+
+KEY = "xlm"
+
+
+def describe(checkpoint: dict[str, Any], config: str) -> None:
+    """Put the run's configuration (YAML text) and the runtime's version into a checkpoint."""
+    checkpoint[KEY] = {"config": config, "version": __version__}
+
+
+def find(run_dir: Path, names: tuple[str, ...] = ("best", "last")) -> Path | None:
+    """The first of the named checkpoints that the run directory holds."""
+    for name in names:
+        path = run_dir / "checkpoints" / f"{name}.ckpt"
+        if path.is_file():
+            return path
+    return None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint's contents, tensors on the CPU.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or one that holds more than plain types.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"There is no checkpoint at {path}. Give ckpt_path=<file>, or job_name=<a run that has saved one>."
+        )
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain types, or is damaged; it is not loaded, because "
+            f"unpickling it could run code. ({_first_line(error)})"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read: the file is damaged or cut short. ({_first_line(error)})"
+        ) from error
+    if not isinstance(contents, dict) or "state_dict" not in contents:
+        raise CheckpointError(f"{path} is not a checkpoint of a training run: it has no 'state_dict'.")
+    return contents
+
+
+def config_of(path: Path) -> str:
+    """The configuration, as YAML text, that a checkpoint carries.
+
+    Raises:
+        CheckpointError: it carries none, or cannot be read.
+    """
+    contents = read(path)
+    if KEY not in contents:
+        raise CheckpointError(
+            f"{path} carries no configuration: it was not written by xlm. "
+            "Give experiment=... so that the model can be built."
+        )
+    return str(contents[KEY]["config"])
+
+
+def load_weights(module: nn.Module, path: Path) -> int:
+    """Load a checkpoint's weights into a Harness of the same shape.
+
+    Returns:
+        The optimizer step at which it was saved.
+
+    Raises:
+        CheckpointError: tensors are missing, left over, or of another shape; up to five are named.
+    """
+    contents = read(path)
+    state = contents["state_dict"]
+    own = module.state_dict()
+    faults = [f"missing: {name} {tuple(own[name].shape)}" for name in own if name not in state]
+    faults += [f"left over: {name} {tuple(state[name].shape)}" for name in state if name not in own]
+    faults += [
+        f"another shape: {name} is {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if faults:
+        more = f"\n  … and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise CheckpointError(
+            f"The weights in {path} do not fit the configured model:\n  "
+            + "\n  ".join(faults[:5])
+            + more
+            + "\nUse the configuration that the checkpoint was made with (leave experiment= and model= out)."
+        )
+    module.load_state_dict(state)
+    return int(contents.get("global_step", 0))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

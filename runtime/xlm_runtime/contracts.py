@@ -1,0 +1,133 @@
+"""What a model repository implements: four parts made for one another, and optionally a noise schedule.
+
+The parts of one model need only fit one another, never those of another model: what a batch holds, what the
+loss returns and what a prediction is are the model's own types. The runtime moves them; it never looks inside
+beyond the few names that stand here.
+
+============================  =====================================================================
+part                          the runtime calls
+============================  =====================================================================
+``Collator``                  ``collator(examples) -> batch``
+``Model``                     nothing: loss and predictor call it (an ``nn.Module``: ids -> logits)
+``LossFunction``              ``configure(pl_module)`` once, then ``loss_fn(batch) -> {"loss": ...}``
+``Predictor``                 ``predict(batch) -> preds``, then ``to_dict(batch, preds) -> rows``
+``NoiseSchedule``             nothing: loss and predictor call it
+============================  =====================================================================
+
+Everything a part needs arrives in its ``__init__``: a loss and a predictor are made with the keywords
+``model``, ``tokenizer`` and ``noise_schedule`` besides their own configuration, a collator with ``tokenizer``.
+A part may be an ``nn.Module``; its parameters are then registered, moved, saved and optimised, once each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from xlm_runtime.harness import Harness
+
+T_in = TypeVar("T_in", contravariant=True)
+T_out = TypeVar("T_out", covariant=True)
+T_batch = TypeVar("T_batch", contravariant=True)
+T_preds = TypeVar("T_preds")
+
+
+class LossFunction(Protocol, Generic[T_in, T_out]):
+    """The training objective.
+
+    Attributes:
+        model: the network that the loss runs.
+        tokenizer: its vocabulary.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+
+    def loss_fn(self, batch: T_in) -> T_out:
+        """The loss of one batch, as a dict with ``"loss"`` (a scalar tensor, differentiable in training)
+        and whatever else metrics or the log want. Must not write into ``batch``.
+        """
+        ...
+
+    def configure(self, pl_module: Harness) -> None:
+        """Called once on the device, before the first step. Override it to turn Python numbers into
+        tensors of that device, so that ``loss_fn`` compiles without a graph break. Does nothing by default.
+        """
+
+
+class Predictor(Protocol, Generic[T_batch, T_preds]):
+    """Inference: a loop over the model that makes sequences.
+
+    Attributes:
+        model: the network that the predictor runs.
+        tokenizer: turns ids into text.
+        noise_schedule: for models that have one, else ``None``.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    noise_schedule: Any
+
+    def predict(self, batch: T_batch) -> T_preds:
+        """Sequences for every row of the batch, as a dict of tensors and lists. Runs without gradients."""
+        ...
+
+    def to_dict(self, batch: T_batch, preds: T_preds) -> list[dict[str, Any]]:
+        """One JSON-serialisable dict a row. The runtime knows the keys ``prompt``, ``text`` (what was
+        generated) and ``truth`` (what was expected, where that is known); all others are the model's own.
+        """
+        ...
+
+
+@runtime_checkable
+class Collator(Protocol):
+    """Examples to one batch, for training on plain text.
+
+    An example is ``{"token_ids": list[int], "index": int}``: raw ids without special tokens, and the
+    example's place in its split.
+    """
+
+    def __call__(self, examples: list[dict[str, Any]]) -> Any: ...
+
+
+@runtime_checkable
+class Seq2SeqCollator(Collator, Protocol):
+    """Examples to one batch, for training on prompts and answers: examples also hold ``prompt_ids``,
+    and ``token_ids`` is the answer.
+    """
+
+    def __call__(self, examples: list[dict[str, Any]]) -> Any: ...
+
+
+@runtime_checkable
+class Seq2SeqCollatorPrediction(Collator, Protocol):
+    """Examples to one batch, for answering prompts. The answer is known in evaluation only: ``token_ids``
+    may be missing.
+    """
+
+    def __call__(self, examples: list[dict[str, Any]]) -> Any: ...
+
+
+class NoiseSchedule(Protocol):
+    """How much is corrupted at time t in [0, 1]."""
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Total noise σ(t), of t's shape and dtype."""
+        ...
+
+    def rate(self, t: Tensor) -> Tensor:
+        """Its derivative σ′(t), of t's shape and dtype."""
+        ...
+
+
+#: The methods that a built part must have, by the config key that names it.
+REQUIRED_METHODS: dict[str, tuple[str, ...]] = {
+    "loss": ("loss_fn", "configure"),
+    "predictor": ("predict", "to_dict"),
+    "collator": ("__call__",),
+    "model": ("forward",),
+    "noise_schedule": (),
+}

@@ -1,0 +1,136 @@
+"""Splits and loader kinds to DataLoaders.
+
+Training has one loader, of kind ``lm``. Validation and test have one for each kind that the model has a
+collator for: the loss runs on the first, the predictor on the second, over the same examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import Subset
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from xlm_runtime.errors import ConfigError, DataError
+from xlm_runtime.metrics import LoaderKind
+
+CollateFunction = Callable[[list[dict[str, Any]]], Any]
+
+
+class DataModule(pl.LightningDataModule):
+    """One dataset, one collator a loader kind.
+
+    Args:
+        dataset: ``dataset[split]`` is a map-style dataset of examples.
+        collators: by loader kind; ``lm`` is needed to train and for the loss in evaluation, ``prediction``
+            for the predictor. ``None`` leaves a kind out.
+        batch_size: examples per device and training step.
+        eval_batch_size: the same in evaluation.
+        num_workers: loader processes; 0 loads in the training process.
+        seed: of the order of the training examples.
+        eval_split: the part (a key of ``splits``) that test and prediction loaders read.
+        splits: the dataset's split that plays each part (train, val, test).
+        limit: at most so many examples a split, the first ones; None for all.
+        shuffle: whether training examples are drawn in random order.
+
+    Raises:
+        ConfigError: sizes below one, no collator at all, an unknown part.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        collators: Mapping[str, CollateFunction | None],
+        batch_size: int,
+        eval_batch_size: int,
+        num_workers: int,
+        seed: int,
+        eval_split: str,
+        splits: Mapping[str, str],
+        limit: int | None,
+        shuffle: bool,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("datamodule.limit", limit if limit is not None else 1, 1),
+        ):
+            if value < least:
+                raise ConfigError(f"{name} is {value}; it must be at least {least}.")
+        if eval_split not in splits:
+            raise ConfigError(f"split is '{eval_split}'; expected one of: {', '.join(splits)}.")
+        self.collators = {LoaderKind(kind): collate for kind, collate in collators.items() if collate is not None}
+        if not self.collators:
+            raise ConfigError(
+                "The datamodule has no collator. A datamodule config of a model names one for each loader kind:\n"
+                "  defaults:\n    - /collator@collators.lm: <a config of configs/collator>"
+            )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.eval_split = eval_split
+        self.splits = dict(splits)
+        self.limit = limit
+        self.shuffle = shuffle
+
+    @property
+    def eval_kinds(self) -> list[LoaderKind]:
+        """The kinds of the evaluation loaders, in their order."""
+        return [kind for kind in LoaderKind if kind in self.collators]
+
+    def examples(self, part: str) -> Any:
+        """The map-style dataset that plays ``part``: train, val or test."""
+        examples = self.dataset[self.splits[part]]
+        if len(examples) == 0:
+            raise DataError(f"The split '{self.splits[part]}' of the dataset is empty.")
+        if self.limit is not None and self.limit < len(examples):
+            return Subset(examples, range(self.limit))
+        return examples
+
+    def train_dataloader(self) -> StatefulDataLoader[Any]:
+        if LoaderKind.LM not in self.collators:
+            raise ConfigError("Training needs a collator of kind 'lm': set datamodule.collators.lm.")
+        examples = self.examples("train")
+        return StatefulDataLoader(
+            examples,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            generator=torch.Generator().manual_seed(self.seed) if self.shuffle else None,
+            # A last short batch would make its examples count for more; a split smaller than one batch is kept.
+            drop_last=len(examples) >= self.batch_size,
+            collate_fn=self.collators[LoaderKind.LM],
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> list[StatefulDataLoader[Any]]:
+        return self._eval_loaders("val", self.eval_kinds)
+
+    def test_dataloader(self) -> list[StatefulDataLoader[Any]]:
+        return self._eval_loaders(self.eval_split, self.eval_kinds)
+
+    def predict_dataloader(self) -> list[StatefulDataLoader[Any]]:
+        if LoaderKind.PREDICTION not in self.collators:
+            raise ConfigError("Generation needs a collator of kind 'prediction': set datamodule.collators.prediction.")
+        return self._eval_loaders(self.eval_split, [LoaderKind.PREDICTION])
+
+    def _eval_loaders(self, part: str, kinds: Sequence[LoaderKind]) -> list[StatefulDataLoader[Any]]:
+        examples = self.examples(part)
+        return [
+            StatefulDataLoader(
+                examples,
+                batch_size=self.eval_batch_size,
+                collate_fn=self.collators[kind],
+                num_workers=self.num_workers,
+                pin_memory=torch.cuda.is_available(),
+            )
+            for kind in kinds
+        ]

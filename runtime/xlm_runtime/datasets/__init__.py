@@ -1,0 +1,95 @@
+"""Datasets, one file each, and what they share: arrays kept on disk between runs.
+
+A dataset is made once (``StarGraphs(...)``) and indexed by split: ``ds["train"]`` is map-style, and
+``ds["train"][i]`` is ``{"token_ids": list[int], "index": int}``, for prompts and answers also
+``"prompt_ids"``: raw ids without special tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xlm_runtime.errors import DataError
+
+Array = npt.NDArray[np.int32]
+
+
+def cache_directory(cache_dir: str | Path, name: str, parameters: Mapping[str, Any]) -> Path:
+    """``cache_dir/name/<key>``; the key changes with every one of ``parameters`` (JSON values).
+
+    Nothing is created. "~" is the user's home.
+    """
+    text = json.dumps(parameters, sort_keys=True)
+    return Path(cache_dir).expanduser() / name / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cached_array(path: Path, shape: tuple[int, ...], make: Callable[[], Array]) -> Array:
+    """The int32 array of ``shape`` kept in ``path`` (.npy); if missing or bad, ``make()`` makes it.
+
+    Several processes may call this at once: each writes a file of its own and renames it, so a
+    reader sees a whole file or none.
+    Raises ``DataError`` if the file cannot be opened or written.
+    """
+    array = _read(path, shape)
+    if array is None:
+        array = make()
+        assert array.shape == shape and array.dtype == np.int32
+        _write(path, array)
+    return array
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``path`` and make its directory; a reader sees the old file or the new one, whole.
+
+    Raises ``DataError`` if that is not possible.
+    """
+    # The name is drawn: process ids repeat across the machines that share a directory.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                # Without it, a power cut can leave the name but not the content.
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"Cannot write the dataset's cache {path}: {error}. "
+            "Set cache_dir to a directory in which you may create files."
+        ) from error
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> Array | None:
+    try:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError):  # truncated, or no such file format at all
+        return None
+    except OSError as error:
+        raise DataError(
+            f"Cannot read the dataset's cache {path}: {error}. "
+            "Make it readable for you, or set cache_dir to another directory."
+        ) from error
+    return array if array.shape == shape and array.dtype == np.int32 else None
+
+
+def _write(path: Path, array: Array) -> None:
+    buffer = BytesIO()
+    np.lib.format.write_array(buffer, array, allow_pickle=False)
+    write_atomically(path, buffer.getvalue())

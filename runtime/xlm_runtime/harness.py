@@ -1,0 +1,202 @@
+"""The LightningModule: runs the loss and the predictor that it is given, and logs what they return.
+
+    training_step -> loss.loss_fn(batch)["loss"]
+    validation and test, loader of kind lm          -> loss.loss_fn   -> metrics.lm
+    validation and test, loader of kind prediction  -> predictor.predict -> metrics.prediction, rows
+
+A model that needs more subclasses Harness in its own repository and names it in ``harness._target_``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from xlm_runtime import checkpoint as checkpoints
+from xlm_runtime.errors import ConfigError, ContractError
+from xlm_runtime.metrics import LoaderKind, MetricSet
+from xlm_runtime.optim import parameter_groups
+from xlm_runtime.predictions import Row, rows_file, write_rows
+from xlm_runtime.trainer import log_interval, writes_nothing
+
+VALIDATION = "val"
+
+
+class Harness(pl.LightningModule):
+    """Everything here is built already; nothing is filled in later.
+
+    Args:
+        model: the network.
+        loss: a LossFunction.
+        predictor: a Predictor, or None for a model that generates nothing.
+        noise_schedule: a NoiseSchedule or None.
+        metrics: a MetricSet by part (``val`` and the evaluated split) and loader kind.
+        eval_kinds: the kinds of the evaluation loaders, in their order.
+        eval_split: the part that test loaders read; test metrics bear its name.
+        optimizer: parameter groups -> optimizer.
+        weight_decay: of matrices.
+        optimizer_groups: optimizer options by part.
+        lr_scheduler: optimizer -> scheduler stepped once a training step, or None for a constant rate.
+        track: scalars of the loss's dict that are logged in training, as means since the last log.
+        compile: compile ``loss_fn``.
+        run_dir: where prediction rows are written; None writes none.
+        config: the run's configuration as YAML text; every checkpoint carries it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Any,
+        predictor: Any,
+        noise_schedule: Any,
+        metrics: Mapping[tuple[str, LoaderKind], MetricSet],
+        eval_kinds: Sequence[LoaderKind],
+        eval_split: str,
+        optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+        weight_decay: float,
+        optimizer_groups: Mapping[str, Mapping[str, Any]],
+        lr_scheduler: Callable[[torch.optim.Optimizer], Any] | None,
+        track: Sequence[str],
+        compile: bool,
+        run_dir: Path | None,
+        config: str,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.predictor = predictor
+        self.noise_schedule = noise_schedule
+        self._share_parts()
+        self._metrics = dict(metrics)  # moved in `setup`: metrics are no part of the weights
+        self.eval_kinds = list(eval_kinds)
+        self.eval_split = eval_split
+        self._make_optimizer = optimizer
+        self._weight_decay = weight_decay
+        self._optimizer_groups = dict(optimizer_groups)
+        self._make_lr_scheduler = lr_scheduler
+        self.track = list(track)
+        self.run_dir = run_dir
+        self.config = config
+        self._compile = compile
+        self._loss_fn: Callable[[Any], dict[str, Any]] = loss.loss_fn
+        self._tracked: dict[str, Tensor] = {}
+        self._tracked_steps = 0
+        self._rows: list[Row] = []
+        self.trained_steps = 0  # of weights that were loaded, not trained by this Trainer
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The parts that are modules, by name; the model first."""
+        names = ("model", "loss", "predictor", "noise_schedule")
+        return {name: part for name in names if isinstance(part := getattr(self, name), nn.Module)}
+
+    def _share_parts(self) -> None:
+        """A part that holds another part (``loss.model``) refers to it, and does not own it a second time.
+
+        Without this, a loss that is an ``nn.Module`` would put every weight of the model into the state dict twice.
+        """
+        parts = self.parts()
+        for owner in parts.values():
+            for name, child in list(owner._modules.items()):
+                if any(child is other for other in parts.values()):
+                    del owner._modules[name]
+                    object.__setattr__(owner, name, child)
+
+    # -- setup ---------------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        self._prepare()
+        if self._compile:
+            self._loss_fn = torch.compile(self.loss.loss_fn)
+
+    def on_test_start(self) -> None:
+        self._prepare()
+
+    def _prepare(self) -> None:
+        for metric_set in self._metrics.values():
+            metric_set.to(self.device)
+        self.loss.configure(self)
+
+    def configure_optimizers(self) -> Any:
+        groups = parameter_groups(self.parts(), self._weight_decay, self._optimizer_groups)
+        if not groups:
+            raise ConfigError("The model has no trainable parameters: there is nothing to optimise.")
+        optimizer = self._make_optimizer(groups)
+        if self._make_lr_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._make_lr_scheduler(optimizer), "interval": "step"},
+        }
+
+    # -- training ------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        output = self._loss_fn(batch)
+        self._log_tracked(output)
+        loss = output["loss"]
+        assert isinstance(loss, Tensor)
+        return loss
+
+    def _log_tracked(self, output: Mapping[str, Any]) -> None:
+        # Sums stay on the device, and Lightning's log is called only where it would write: no step waits for
+        # the device, and a step costs one addition.
+        for name in self.track:
+            if name not in output:
+                raise ContractError(
+                    f"harness.track names '{name}', but loss_fn returned only: {', '.join(map(str, output))}. "
+                    "Track one of these, or return it from loss_fn."
+                )
+            value = output[name].detach()
+            self._tracked[name] = self._tracked[name] + value if name in self._tracked else value.clone()
+        self._tracked_steps += 1
+        if (self.global_step + 1) % log_interval(self.trainer) == 0:
+            self.log_dict({f"train/{name}": total / self._tracked_steps for name, total in self._tracked.items()})
+            self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+            self._tracked.clear()
+            self._tracked_steps = 0
+
+    # -- evaluation ----------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(VALIDATION, batch, dataloader_idx)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(self.eval_split, batch, dataloader_idx)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[Row]:
+        rows: list[Row] = self.predictor.to_dict(batch, self.predictor.predict(batch))
+        return rows
+
+    def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> None:
+        kind = self.eval_kinds[dataloader_idx]
+        if kind is LoaderKind.LM:
+            output = self.loss.loss_fn(batch)
+        else:
+            output = self.predictor.predict(batch)
+            self._rows.extend(self.predictor.to_dict(batch, output))
+        self._metrics[split, kind].update(batch, output)
+
+    def on_validation_epoch_end(self) -> None:
+        self._finish(VALIDATION)
+
+    def on_test_epoch_end(self) -> None:
+        self._finish(self.eval_split)
+
+    def _finish(self, split: str) -> None:
+        for kind in self.eval_kinds:
+            metric_set = self._metrics[split, kind]
+            self.log_dict({f"{split}/{name}": value for name, value in metric_set.compute().items()})
+            metric_set.reset()
+        rows, self._rows = self._rows, []
+        if rows and self.run_dir is not None and self.trainer.is_global_zero and not writes_nothing(self.trainer):
+            write_rows(rows_file(self.run_dir, split, self.global_step or self.trained_steps), rows)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoints.describe(checkpoint, self.config)

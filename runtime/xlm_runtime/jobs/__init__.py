@@ -1,0 +1,14 @@
+"""Job types: one file each, with a function ``run(cfg)`` that takes the composed configuration."""
+
+from __future__ import annotations
+
+#: What ``job_type`` may be, besides the commands of discovered models: name -> (dotted path, one line of help).
+JOBS: dict[str, tuple[str, str]] = {
+    "train": ("xlm_runtime.jobs.train.run", "train a model, or continue the run in its directory"),
+    "eval": ("xlm_runtime.jobs.eval.run", "every metric of a saved run on a split"),
+    "generate": ("xlm_runtime.jobs.generate.run", "predictions of a saved run: a table and JSON lines"),
+    "list": ("xlm_runtime.jobs.list.run", "job types, models, experiments and commands"),
+}
+
+#: Jobs that run on a saved model, and need no experiment: the run's own configuration is taken.
+ON_SAVED_RUNS = ("eval", "generate")

@@ -1,0 +1,58 @@
+"""``job_type=generate``: predictions of a saved run on a split, as a table and as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from xlm_runtime.errors import DataError
+from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.predictions import Row, exact_match, rows_file, write_rows
+from xlm_runtime.saved import load_run
+
+#: Wide enough for a table's prompts where the output is no terminal.
+_WIDTH = 110
+
+
+def run(cfg: DictConfig) -> list[Row]:
+    """Predict every row of the split (at most ``num_samples``); show ``show`` of them."""
+    quiet()
+    if cfg.num_samples is not None:
+        if cfg.num_samples < 1:
+            raise DataError(f"num_samples is {cfg.num_samples}; it must be at least 1.")
+        limit = cfg.datamodule.limit
+        cfg.datamodule.limit = cfg.num_samples if limit is None else min(limit, cfg.num_samples)
+    saved = load_run(cfg)
+    print(f"generating with {saved.path} (step {saved.step}) on {cfg.split}", flush=True)
+    batches = saved.trainer.predict(saved.parts.harness, datamodule=saved.parts.datamodule) or []
+    rows: list[Row] = [row for batch in batches for row in batch]
+    file = rows_file(Path(cfg.run_dir), cfg.split, saved.step)
+    write_rows(file, rows)
+    _show(rows[: cfg.show])
+    print(f"{len(rows)} rows: {file}")
+    share = exact_match(rows)
+    if share is not None:
+        print(f"exact match {share:.3f}")
+    return rows
+
+
+def _show(rows: Sequence[Row]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    table = Table(show_lines=False)
+    columns = [name for name in ("prompt", "text", "truth") if any(row.get(name) is not None for row in rows)]
+    for name in columns:
+        table.add_column({"text": "prediction"}.get(name, name), overflow="fold")
+    for row in rows:
+        # Text is data: square brackets in it are no markup.
+        table.add_row(*(_plain(row.get(name)) for name in columns))
+    console.print(table)
+
+
+def _plain(value: object) -> str:
+    return str("" if value is None else value).replace("[", r"\[")

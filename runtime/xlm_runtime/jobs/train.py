@@ -1,0 +1,61 @@
+"""``job_type=train``: train, or continue the run in its directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+from omegaconf import DictConfig
+
+from xlm_runtime import checkpoint, runs
+from xlm_runtime.build import Parts, build_parts, build_trainer
+from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.trainer import writes_nothing
+
+
+def run(cfg: DictConfig) -> None:
+    """Train with the composed configuration and say at the end what came of it."""
+    quiet()
+    run_dir = Path(cfg.run_dir)
+    last = runs.open_run(run_dir, cfg)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    parts = build_parts(cfg, run_dir)
+    trainer = build_trainer(cfg)
+    if not writes_nothing(trainer) and trainer.is_global_zero:
+        runs.save_config(run_dir, cfg)
+    if trainer.is_global_zero:
+        _introduce(parts, trainer, last)
+    trainer.fit(
+        parts.harness,
+        datamodule=parts.datamodule,
+        ckpt_path=str(last) if last else None,
+        weights_only=True,
+    )
+    if trainer.is_global_zero:
+        _conclude(trainer, run_dir)
+
+
+def _introduce(parts: Parts, trainer: pl.Trainer, last: Path | None) -> None:
+    harness, cfg = parts.harness, parts.cfg
+    parameters = sum(p.numel() for p in harness.parameters() if p.requires_grad)
+    rows = {
+        "model": f"{cfg.model._target_}, {parameters:,} parameters",
+        "data": f"{cfg.dataset._target_}, {len(parts.datamodule.examples('train')):,} training examples",
+        "device": f"{trainer.accelerator.__class__.__name__} x {trainer.num_devices}, {trainer.precision}",
+        "run": str(cfg.run_dir) + (f", continued from step {_step(last)}" if last else ""),
+    }
+    for name, value in rows.items():
+        print(f"{name:>7}  {value}", flush=True)
+
+
+def _step(last: Path) -> int:
+    return int(checkpoint.read(last)["global_step"])
+
+
+def _conclude(trainer: pl.Trainer, run_dir: Path) -> None:
+    metrics = {
+        name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if not name.startswith("train/")
+    }
+    best = checkpoint.find(run_dir)
+    values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation was run"
+    print(f"finished at step {trainer.global_step}: {values}" + (f"; best checkpoint {best}" if best else ""))

@@ -1,0 +1,75 @@
+"""Metrics: a torchmetrics object and the function that turns a batch and an output into its arguments.
+
+A model states its metrics once, in its ``model_type`` config, by loader kind::
+
+    metrics:
+      lm:
+        loss: {metric: {_target_: torchmetrics.MeanMetric}, update: my_model.metrics_my_model.nll}
+      prediction:
+        exact_match: {metric: {_target_: torchmetrics.MeanMetric}, update: my_model.metrics_my_model.exact_match}
+
+``update(batch, output) -> dict`` gives the keyword arguments of ``metric.update``; ``output`` is what
+``loss_fn`` (kind ``lm``) or ``predict`` (kind ``prediction``) returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
+
+UpdateFunction = Callable[[Any, Any], dict[str, Any]]
+
+
+class LoaderKind(StrEnum):
+    """What a loader's batches are for."""
+
+    LM = "lm"  # the loss runs on them
+    PREDICTION = "prediction"  # the predictor runs on them
+
+
+class ExpMean(MeanMetric):
+    """exp of a weighted mean. Given nats per token and token counts as weights, this is perplexity."""
+
+    def compute(self) -> Tensor:
+        return torch.exp(super().compute())
+
+
+class MetricSet(nn.Module):
+    """The metrics of one loader kind in one split.
+
+    Args:
+        metrics: metric objects by name.
+        updates: the update function of each.
+    """
+
+    def __init__(self, metrics: Mapping[str, Metric], updates: Mapping[str, UpdateFunction]) -> None:
+        super().__init__()
+        self.metrics = nn.ModuleDict(metrics)
+        self.updates = dict(updates)
+
+    def update(self, batch: Any, output: Any) -> None:
+        """Take in one batch and what the loss or the predictor made of it."""
+        for name, update in self.updates.items():
+            metric = self.metrics[name]
+            assert isinstance(metric, Metric)
+            metric.update(**update(batch, output))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Every metric's value over all batches since the last reset; 0-dimensional tensors.
+
+        A metric that saw no batch is left out: it has no value.
+        """
+        return {name: metric.compute() for name, metric in self._metrics() if metric.update_called}
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        for _, metric in self._metrics():
+            metric.reset()
+
+    def _metrics(self) -> list[tuple[str, Metric]]:
+        return [(name, metric) for name, metric in self.metrics.items() if isinstance(metric, Metric)]

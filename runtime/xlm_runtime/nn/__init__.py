@@ -1,0 +1,48 @@
+"""Building blocks of the reference models: the backbone, its cache, and drawing tokens."""
+
+from xlm_runtime.nn.adaptive_norm import AdaptiveGate, AdaptiveLayerNorm, TimestepEmbedder
+from xlm_runtime.nn.attention import SelfAttention, attend
+from xlm_runtime.nn.block import TransformerBlock
+from xlm_runtime.nn.kv_cache import KVCache
+from xlm_runtime.nn.masks import bidirectional_mask, causal_mask, positions_from_mask
+from xlm_runtime.nn.rotary import apply_rotary, rotary_cos_sin
+from xlm_runtime.nn.sampling import (
+    SamplingOptions,
+    apply_temperature,
+    gumbel_max,
+    gumbel_noise,
+    inverse_cdf,
+    sample,
+    top_k_filter,
+    top_p_filter,
+)
+from xlm_runtime.nn.seeding import counter_uniforms, row_uniforms, stream_seed
+from xlm_runtime.nn.transformer import Transformer, init_weights
+
+__all__ = [
+    "AdaptiveGate",
+    "AdaptiveLayerNorm",
+    "KVCache",
+    "SamplingOptions",
+    "SelfAttention",
+    "TimestepEmbedder",
+    "Transformer",
+    "TransformerBlock",
+    "apply_rotary",
+    "apply_temperature",
+    "attend",
+    "bidirectional_mask",
+    "causal_mask",
+    "counter_uniforms",
+    "gumbel_max",
+    "gumbel_noise",
+    "init_weights",
+    "inverse_cdf",
+    "positions_from_mask",
+    "rotary_cos_sin",
+    "row_uniforms",
+    "sample",
+    "stream_seed",
+    "top_k_filter",
+    "top_p_filter",
+]

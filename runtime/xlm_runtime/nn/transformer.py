@@ -1,0 +1,142 @@
+"""The backbone of the reference models: a pre-norm transformer with rotary positions.
+
+Weights start as N(0, 0.02^2), biases at zero; the two projections that write into the residual
+stream are scaled by 1 / sqrt(2 num_layers), so that the stream's variance does not grow with depth
+(GPT-2). Token embeddings and the output head are the model's own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from xlm_runtime.errors import ConfigError
+from xlm_runtime.nn.adaptive_norm import AdaptiveGate, AdaptiveLayerNorm
+from xlm_runtime.nn.block import TransformerBlock, make_norm, normalise
+from xlm_runtime.nn.kv_cache import KVCache
+from xlm_runtime.nn.rotary import rotary_cos_sin
+
+INIT_STD = 0.02
+
+
+class Transformer(nn.Module):
+    """Blocks and a final layer norm: embeddings in, features for an output head out.
+
+    Args:
+        d_model: the width D.
+        num_layers: blocks.
+        num_heads: attention heads a block; ``d_model / num_heads`` is even.
+        d_ff: the MLP's hidden width.
+        dropout: of what each branch adds to the residual stream, in [0, 1).
+        conditioning_dim: the width C of a conditioning vector that ``forward`` then wants; None: no
+            conditioning.
+
+    Raises:
+        ConfigError: sizes that do not fit together.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_layers: int,
+        num_heads: int,
+        d_ff: int,
+        dropout: float = 0.0,
+        conditioning_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ConfigError(f"num_layers={num_layers} of the transformer must be at least 1.")
+        if not 0.0 <= dropout < 1.0:
+            raise ConfigError(f"dropout={dropout} of the transformer must be in [0, 1).")
+        self.d_model, self.num_heads, self.conditioning_dim = d_model, num_heads, conditioning_dim
+        sizes = (d_model, num_heads, d_ff, dropout, conditioning_dim)
+        self.blocks = nn.ModuleList(TransformerBlock(*sizes) for _ in range(num_layers))
+        self.final_norm = make_norm(d_model, conditioning_dim)
+        init_weights(self)
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        conditioning: Tensor | None = None,
+    ) -> Tensor:
+        """Run all blocks.
+
+        Args:
+            x: (B, L, D) embeddings.
+            positions: (B, L) integers.
+            mask: bool, broadcastable to (B, 1, L, Lk), True = attend; each query needs one key at
+                least. None: all.
+            cache: already extended by the L tokens (``KVCache.extend`` returns ``positions`` and
+                ``mask``).
+            conditioning: (B, C), if and only if the transformer was made with ``conditioning_dim``.
+
+        Returns:
+            (B, L, D), normalised.
+
+        Raises:
+            ConfigError: a conditioning vector is missing, or nobody expects it.
+        """
+        if (conditioning is None) != (self.conditioning_dim is None):
+            raise ConfigError(
+                f"The transformer was made with conditioning_dim={self.conditioning_dim}, but "
+                f"forward() was called {'without' if conditioning is None else 'with'} a "
+                "conditioning vector. Change one of the two."
+            )
+        rotary = rotary_cos_sin(positions, self.d_model // self.num_heads)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, rotary, mask, cache, layer, conditioning)
+        return normalise(self.final_norm, x, conditioning)
+
+    def make_cache(
+        self,
+        batch_size: int,
+        max_length: int,
+        dtype: torch.dtype | None = None,
+    ) -> KVCache:
+        """An empty cache on this transformer's device, by default in its weights' dtype."""
+        weight = next(self.parameters())
+        return KVCache(
+            len(self.blocks),
+            batch_size,
+            self.num_heads,
+            max_length,
+            self.d_model // self.num_heads,
+            device=weight.device,
+            dtype=dtype or weight.dtype,
+        )
+
+
+@torch.no_grad()
+def init_weights(module: nn.Module, std: float = INIT_STD, embedding_std: float = INIT_STD) -> None:
+    """Draw all weights of ``module`` anew; a model calls it last in its ``__init__``, on itself.
+
+    Linears: N(0, std^2), biases zero; projections into a transformer's residual stream are then
+    scaled by 1 / sqrt(2 num_layers). Embeddings: N(0, embedding_std^2), the padding row zero.
+    Adaptive norms and gates: zero. Layer norms are left as they are.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=embedding_std)
+            if part.padding_idx is not None:
+                nn.init.zeros_(part.weight[part.padding_idx])
+    # Afterwards, for these are made of linears.
+    for part in module.modules():
+        if isinstance(part, AdaptiveLayerNorm | AdaptiveGate):
+            part.reset_parameters()
+        elif isinstance(part, Transformer):
+            _scale_residual_projections(part.blocks)
+
+
+def _scale_residual_projections(blocks: nn.ModuleList) -> None:
+    for block in blocks:
+        assert isinstance(block, TransformerBlock)
+        block.attention.out.weight.mul_((2 * len(blocks)) ** -0.5)
+        block.mlp_down.weight.mul_((2 * len(blocks)) ** -0.5)

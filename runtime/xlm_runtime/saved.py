@@ -1,0 +1,43 @@
+"""A saved run, loaded: what eval and generate begin with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+from omegaconf import DictConfig
+
+from xlm_runtime import checkpoint
+from xlm_runtime.build import Parts, build_parts, build_trainer
+from xlm_runtime.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """The parts of a run with the weights of one of its checkpoints."""
+
+    parts: Parts
+    trainer: pl.Trainer
+    path: Path
+    step: int
+
+
+def load_run(cfg: DictConfig) -> SavedRun:
+    """Build the configured parts and load ``ckpt_path``, or else the best checkpoint of ``run_dir``.
+
+    Raises:
+        CheckpointError: there is none, or its weights do not fit.
+    """
+    run_dir = Path(cfg.run_dir)
+    path = Path(cfg.ckpt_path) if cfg.ckpt_path else checkpoint.find(run_dir)
+    if path is None:
+        raise CheckpointError(
+            f"{run_dir} holds no checkpoint (checkpoints/best.ckpt or last.ckpt): the run ended before its first. "
+            "Train it further with the command that started it."
+        )
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    parts = build_parts(cfg, run_dir)
+    step = checkpoint.load_weights(parts.harness, path)
+    trainer = build_trainer(cfg, logger=False, callbacks=[], enable_checkpointing=False)
+    return SavedRun(parts, trainer, path, step)
