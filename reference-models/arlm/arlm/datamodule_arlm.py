@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
 from xlm_runtime.collate import attended, pad, stack, truncate
 
-from .types_arlm import IGNORED, ArlmBatch, ArlmPredictionBatch
+from .types_arlm import IGNORED, Batch, PredictionBatch
 
 Examples = list[dict[str, Any]]
 
@@ -37,7 +37,7 @@ class ArlmCollator(Collator):
         self.bos, self.eos, self.pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
         self.block_size = block_size
 
-    def __call__(self, examples: Examples) -> ArlmBatch:
+    def __call__(self, examples: Examples) -> Batch:
         rows = [truncate([self.bos, *e["token_ids"], self.eos], self.block_size, "right") for e in examples]
         input_ids = pad(rows, self.block_size, self.pad, "right")
         mask = attended(rows, self.block_size, "right")
@@ -65,7 +65,7 @@ class ArlmSeq2SeqCollator(Seq2SeqCollator):
         self.prompt_length, self.answer_length = prompt_length, answer_length
         self.score_prompt = score_prompt
 
-    def __call__(self, examples: Examples) -> ArlmBatch:
+    def __call__(self, examples: Examples) -> Batch:
         prompts = [e["prompt_ids"] for e in examples]
         answers = [[self.bos, *e["token_ids"], self.eos] for e in examples]
         prompt_ids = pad(prompts, self.prompt_length, self.pad, "left")
@@ -97,7 +97,7 @@ class ArlmSeq2SeqCollatorPrediction(Seq2SeqCollatorPrediction):
         self.bos, self.eos, self.pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
         self.prompt_length, self.answer_length = prompt_length, answer_length
 
-    def __call__(self, examples: Examples) -> ArlmPredictionBatch:
+    def __call__(self, examples: Examples) -> PredictionBatch:
         prompts = [[*e["prompt_ids"], self.bos] for e in examples]
         answers = [[*e["token_ids"], self.eos] if "token_ids" in e else [] for e in examples]
         return {

@@ -12,10 +12,10 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import LossFunction
 
-from .types_arlm import IGNORED, ArlmBatch, ArlmLossOutput
+from .types_arlm import IGNORED, Batch, LossOutput
 
 
-class ArlmLoss(LossFunction[ArlmBatch, ArlmLossOutput]):
+class ArlmLoss(LossFunction[Batch, LossOutput]):
     """Cross-entropy over the scored positions.
 
     Args:
@@ -28,13 +28,11 @@ class ArlmLoss(LossFunction[ArlmBatch, ArlmLossOutput]):
         self.model = model
         self.tokenizer = tokenizer
 
-    def loss_fn(self, batch: ArlmBatch) -> ArlmLossOutput:
+    def loss_fn(self, batch: Batch) -> LossOutput:
         """The mean over all scored tokens of the batch; 0 where there is none."""
         target_ids = batch["target_ids"]  # (B, T)
         logits = self.model(batch["input_ids"], batch["attention_mask"], logits_to_keep=target_ids.shape[1])
         # In float32 whatever the precision of training: a sum of many small numbers.
-        nll = F.cross_entropy(
-            logits.flatten(0, 1).float(), target_ids.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        nll = F.cross_entropy(logits.flatten(0, 1).float(), target_ids.flatten(), ignore_index=IGNORED, reduction="sum")
         num_tokens = (target_ids != IGNORED).sum()
         return {"loss": nll / num_tokens.clamp(min=1), "num_tokens": num_tokens}

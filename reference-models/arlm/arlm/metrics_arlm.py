@@ -5,21 +5,21 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from .types_arlm import ArlmBatch, ArlmLossOutput, ArlmPrediction, ArlmPredictionBatch
+from .types_arlm import Batch, LossOutput, Prediction, PredictionBatch
 
 
-def nll(batch: ArlmBatch, output: ArlmLossOutput) -> dict[str, Any]:
+def nll(batch: Batch, output: LossOutput) -> dict[str, Any]:
     """Nats per token, weighted by tokens: the mean over a split does not depend on how it is cut into batches."""
     return {"value": output["loss"], "weight": output["num_tokens"]}
 
 
-def exact_match(batch: ArlmPredictionBatch, preds: ArlmPrediction) -> dict[str, Any]:
+def exact_match(batch: PredictionBatch, preds: Prediction) -> dict[str, Any]:
     """1 for each row whose answer is right to its EOS, with nothing after it, else 0: (B,)."""
     ids, target_ids = _same_length(preds["ids"], batch["target_ids"])
     return {"value": (ids == target_ids).all(-1).float()}
 
 
-def token_accuracy(batch: ArlmPredictionBatch, preds: ArlmPrediction) -> dict[str, Any]:
+def token_accuracy(batch: PredictionBatch, preds: Prediction) -> dict[str, Any]:
     """The share of the true answer's tokens, EOS included, that stand at their place: (B,), weighted by length."""
     ids, target_ids = _same_length(preds["ids"], batch["target_ids"])
     _, mask = _same_length(preds["ids"], batch["target_mask"])

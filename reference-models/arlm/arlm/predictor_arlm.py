@@ -13,10 +13,10 @@ from xlm_runtime import Predictor
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import SamplingOptions, counter_uniforms
 
-from .types_arlm import ArlmPrediction, ArlmPredictionBatch
+from .types_arlm import Prediction, PredictionBatch
 
 
-class ArlmPredictor(Predictor[ArlmPredictionBatch, ArlmPrediction]):
+class ArlmPredictor(Predictor[PredictionBatch, Prediction]):
     """Draws the next token until EOS.
 
     Args:
@@ -59,7 +59,7 @@ class ArlmPredictor(Predictor[ArlmPredictionBatch, ArlmPrediction]):
         self.never = sorted(set(tokenizer.all_special_ids) - {self.eos})  # no answer holds these
 
     @torch.no_grad()
-    def predict(self, batch: ArlmPredictionBatch) -> ArlmPrediction:
+    def predict(self, batch: PredictionBatch) -> Prediction:
         """Continue every row of ``input_ids`` (B, P)."""
         input_ids, mask, index = batch["input_ids"], batch["attention_mask"], batch["index"]
         rows = torch.arange(len(input_ids), device=input_ids.device)  # those that still go on
@@ -95,7 +95,7 @@ class ArlmPredictor(Predictor[ArlmPredictionBatch, ArlmPrediction]):
             return logits.argmax(-1)
         return self.sampling.sample(logits, uniforms=counter_uniforms(self.seed, index, step))
 
-    def to_dict(self, batch: ArlmPredictionBatch, preds: ArlmPrediction) -> list[dict[str, Any]]:
+    def to_dict(self, batch: PredictionBatch, preds: Prediction) -> list[dict[str, Any]]:
         """Rows of text and ids. ``truth`` is None where no answer is known."""
 
         def text(ids: list[int]) -> str:
@@ -106,10 +106,12 @@ class ArlmPredictor(Predictor[ArlmPredictionBatch, ArlmPrediction]):
             batch["input_ids"].tolist(), preds["ids"].tolist(), batch["target_ids"].tolist(), strict=True
         ):
             known = truth[0] != self.pad
-            rows.append({
-                "prompt": text(prompt),
-                "text": text(ids),
-                "truth": text(truth) if known else None,
-                "ids": [i for i in ids if i != self.pad],
-            })
+            rows.append(
+                {
+                    "prompt": text(prompt),
+                    "text": text(ids),
+                    "truth": text(truth) if known else None,
+                    "ids": [i for i in ids if i != self.pad],
+                }
+            )
         return rows

@@ -13,7 +13,7 @@ from torch import Tensor
 IGNORED = -100
 
 
-class ArlmBatch(TypedDict):
+class Batch(TypedDict):
     """For the loss."""
 
     input_ids: Tensor  # (B, L) int64
@@ -21,14 +21,14 @@ class ArlmBatch(TypedDict):
     target_ids: Tensor  # (B, T) int64: the token after each of the last T positions, or IGNORED
 
 
-class ArlmLossOutput(TypedDict):
+class LossOutput(TypedDict):
     """What ``loss_fn`` returns."""
 
     loss: Tensor  # () nats per scored token, differentiable
     num_tokens: Tensor  # () int64, scored tokens of the batch
 
 
-class ArlmPredictionBatch(TypedDict):
+class PredictionBatch(TypedDict):
     """For the predictor."""
 
     input_ids: Tensor  # (B, P) int64: PAD... prompt BOS
@@ -38,7 +38,7 @@ class ArlmPredictionBatch(TypedDict):
     index: Tensor  # (B,) int64: the row's place in its split, which seeds its draws
 
 
-class ArlmPrediction(TypedDict):
+class Prediction(TypedDict):
     """What ``predict`` returns."""
 
     ids: Tensor  # (B, T) int64: the answer, EOS included where it came, then PAD

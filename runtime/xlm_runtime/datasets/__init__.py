@@ -2,7 +2,8 @@
 
 A dataset is made once (``StarGraphs(...)``) and indexed by split: ``ds["train"]`` is map-style, and
 ``ds["train"][i]`` is ``{"token_ids": list[int], "index": int}``, for prompts and answers also
-``"prompt_ids"``: raw ids without special tokens.
+``"prompt_ids"``: raw ids without special tokens. ``index`` (``example_index``) is the example's own among those of
+all splits: whatever is drawn for an example in evaluation is drawn from the seed and this number.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import zlib
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +24,14 @@ import numpy.typing as npt
 from xlm_runtime.errors import DataError
 
 Array = npt.NDArray[np.int32]
+
+
+def example_index(split: str, place: int) -> int:
+    """The number of an example among those of all splits, in [0, 2^63).
+
+    The same place in two splits gets two numbers, and a split's number depends on its name alone.
+    """
+    return (zlib.crc32(split.encode()) >> 1 << 32) + place
 
 
 def cache_directory(cache_dir: str | Path, name: str, parameters: Mapping[str, Any]) -> Path:

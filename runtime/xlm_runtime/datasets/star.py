@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xlm_runtime.datasets import Array, cache_directory, cached_array
+from xlm_runtime.datasets import Array, cache_directory, cached_array, example_index
 from xlm_runtime.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class StarGraphs:
         if self.reverse_answer:
             place = lengths[:, 1:] - 1 - np.arange(answers.shape[1])
             answers = np.take_along_axis(answers, np.maximum(place, 0), axis=1)
-        return StarSplit(prompts, answers, lengths)
+        return StarSplit(prompts, answers, lengths, example_index(split, 0))
 
     def _check(self) -> None:
         if not self.sizes or min(self.sizes.values()) < 1:
@@ -210,9 +210,10 @@ class StarGraphs:
 class StarSplit:
     """One split, map-style: ``{"prompt_ids": list[int], "token_ids": list[int], "index": int}``."""
 
-    def __init__(self, prompts: Array, answers: Array, lengths: Array) -> None:
-        """Token ids (N, P) and (N, A), and how many of each count (N, 2)."""
+    def __init__(self, prompts: Array, answers: Array, lengths: Array, first_index: int) -> None:
+        """Token ids (N, P) and (N, A), how many of each count (N, 2), and the index of the first example."""
         self._prompts, self._answers, self._lengths = prompts, answers, lengths
+        self._first_index = first_index
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -228,7 +229,7 @@ class StarSplit:
         return [
             {"prompt_ids": prompt[:prompt_size], "token_ids": answer[:answer_size], "index": index}
             for prompt, answer, (prompt_size, answer_size), index in zip(
-                prompts, answers, lengths, (places % len(self)).tolist(), strict=True
+                prompts, answers, lengths, (places % len(self) + self._first_index).tolist(), strict=True
             )
         ]
 

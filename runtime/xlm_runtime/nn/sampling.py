@@ -171,13 +171,16 @@ def _draw(
 ) -> Tensor:
     if options.temperature == 0:
         return logits.argmax(-1)
+    tokens = None
+    if options.top_k is not None and options.top_k < logits.shape[-1]:
+        # The k largest come first whatever the temperature; all that follows is over k, not V.
+        logits, tokens = logits.topk(options.top_k, dim=-1)
     wide = apply_temperature(_float64(logits), options.temperature)
-    if options.top_k is not None:
-        wide = top_k_filter(wide, options.top_k)
     if options.top_p is not None:
         wide = top_p_filter(wide, options.top_p)
     drawn = gumbel_max(wide, generator) if uniforms is None else inverse_cdf(wide, uniforms)
-    return drawn.to(logits.device)
+    drawn = drawn.to(logits.device)
+    return drawn if tokens is None else tokens.gather(-1, drawn[..., None])[..., 0]
 
 
 def _float64(x: Tensor) -> Tensor:

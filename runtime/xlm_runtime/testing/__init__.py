@@ -1,0 +1,7 @@
+"""Tests that every model repository inherits. Needs pytest (``pip install xlm-runtime[test]``)."""
+
+from __future__ import annotations
+
+from xlm_runtime.testing.contract import ModelContract
+
+__all__ = ["ModelContract"]

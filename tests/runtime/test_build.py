@@ -1,0 +1,388 @@
+"""``make``: from a node of the configuration to an object; and what a whole configuration becomes."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import tiny_parts as tiny
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from xlm_runtime.build import Parts, build_parts, build_trainer, make
+from xlm_runtime.errors import ComponentError, ConfigError, ContractError, UnknownKeyError, XlmError
+from xlm_runtime.loggers import MetricsCSV
+from xlm_runtime.metrics import ExpMean, LoaderKind
+
+HERE = __name__
+
+
+@dataclasses.dataclass
+class Thing:
+    """Takes anything under four names; two have defaults."""
+
+    first: Any
+    second: Any
+    third: Any = None
+    fourth: Any = "four"
+
+
+class Anything:
+    def __init__(self, **given: Any) -> None:
+        self.given = given
+
+
+class Picky:
+    def __init__(self, size: int) -> None:
+        if size < 0:
+            raise ValueError(f"size is {size}")
+        if size > 9:
+            raise ConfigError("at most 9")
+
+
+class NoMethods:
+    pass
+
+
+def cfg(**nodes: Any) -> DictConfig:
+    return OmegaConf.create({"vocab": {"size": 27, "pad": 0}, "batch_size": 8, **nodes})
+
+
+def thing(**arguments: Any) -> dict[str, Any]:
+    return {"_target_": f"{HERE}.Thing", **arguments}
+
+
+# -- arguments ---------------------------------------------------------------------------------------------
+
+
+def test_an_object_gets_its_configured_arguments_and_the_given_objects() -> None:
+    made = make(cfg(part=thing(first=1, third="x")), "part", second=[2])
+    assert made == Thing(1, [2], "x", "four")
+
+
+def test_objects_are_passed_as_they_are_and_not_copied() -> None:
+    objects: list[Any] = [tiny.Model(), {"a": [1]}, OmegaConf.create({"a": 1}), torch.zeros(2)]
+    for given in objects:
+        assert make(cfg(part=thing(second=2)), "part", first=given).first is given
+        assert make(cfg(part={"_target_": f"{HERE}.Anything"}), "part", first=given).given["first"] is given
+
+
+def test_configured_containers_arrive_as_plain_dicts_and_lists() -> None:
+    made = make(cfg(part=thing(first={"a": {"b": [1, 2]}}, second=[{"c": "${vocab.size}"}])), "part")
+    assert type(made.first) is dict and type(made.first["a"]) is dict and type(made.first["a"]["b"]) is list
+    assert made.second == [{"c": 27}]
+
+
+def test_interpolations_are_resolved_against_the_whole_configuration() -> None:
+    nested = cfg(group={"part": thing(first="${vocab.size}", second="${batch_size}", third="${.first}")})
+    assert make(nested, "group.part") == Thing(27, 8, 27)
+    left_out = cfg(part=thing(first="${vocab.size}", second={"left": "${nowhere.at_all}"}))
+    assert make(left_out, "part", leave=("second",), second=3) == Thing(27, 3)
+
+
+def test_making_changes_neither_the_configuration_nor_its_interpolations() -> None:
+    whole = cfg(part=thing(first="${vocab.size}", second=2))
+    before = OmegaConf.to_yaml(whole)
+    make(whole, "part")
+    make(whole, "part", leave=("second",), second=9)
+    assert OmegaConf.to_yaml(whole) == before
+    whole.vocab.size = 28
+    assert make(whole, "part").first == 28
+
+
+def test_a_nested_target_is_made_too() -> None:
+    made = make(cfg(part=thing(first=thing(first="${vocab.pad}", second=2), second=[thing(first=3, second=4)])), "part")
+    assert made.first == Thing(0, 2)
+    assert made.second == [Thing(3, 4)]
+
+
+def test_a_partial_still_wants_its_first_argument() -> None:
+    factory = make(cfg(part=thing(second=2)), "part", _partial=True, third=3)
+    assert factory("one") == Thing("one", 2, 3)
+    assert factory("two") == Thing("two", 2, 3)
+
+
+def test_an_unknown_argument_is_an_error_with_the_key_and_what_is_near() -> None:
+    with pytest.raises(UnknownKeyError) as caught:
+        make(cfg(part=thing(first=1, secnd=2)), "part")
+    message = str(caught.value)
+    assert "'part.secnd'" in message
+    assert "Did you mean 'second'?" in message
+    assert "first, fourth, second, third" in message
+
+
+def test_a_given_object_that_the_target_does_not_take_is_an_error() -> None:
+    with pytest.raises(XlmError, match=r"Picky.*'noise_schedule'"):
+        make(cfg(part={"_target_": f"{HERE}.Picky", "size": 1}), "part", noise_schedule=None)
+
+
+def test_missing_arguments_are_an_error_that_names_their_keys() -> None:
+    with pytest.raises(ComponentError, match=r"needs the arguments first, second: set part\.first, part\.second"):
+        make(cfg(part=thing()), "part")
+    with pytest.raises(ComponentError, match=r"needs the argument second: set part\.second"):
+        make(cfg(part=thing()), "part", first=1)
+
+
+def test_an_interpolation_that_leads_nowhere_is_an_error_that_names_it() -> None:
+    with pytest.raises(XlmError, match=r"vocab\.sise") as caught:
+        make(cfg(part=thing(first="${vocab.sise}", second=2)), "part")
+    assert "part" in str(caught.value)
+
+
+def test_a_missing_value_is_an_error_that_names_its_key() -> None:
+    with pytest.raises(XlmError, match="first"):
+        make(cfg(part=thing(first="???", second=2)), "part")
+
+
+# -- targets -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("node", [None, 3, "text", {}, {"first": 1}, [1]])
+def test_a_node_without_target_is_an_error(node: Any) -> None:
+    with pytest.raises(ComponentError, match=r"'part' has no '_target_'"):
+        make(cfg(part=node), "part")
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("no_such_package.Thing", "No module named 'no_such_package'"),
+        ("xlm_runtime.no_such_module.Thing", "No module named 'xlm_runtime.no_such_module'"),
+        (f"{HERE}.Thingg", "Did you mean 'Thing'"),
+        ("Thing", "dotted path"),
+    ],
+)
+def test_a_target_that_cannot_be_imported_is_an_error(target: str, says: str) -> None:
+    with pytest.raises(ComponentError) as caught:
+        make(cfg(part={"_target_": target}), "part")
+    message = str(caught.value)
+    assert says in message
+    assert f"'{target}'" in message
+    assert "part._target_" in message
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("import no_such_dependency\n", "No module named 'no_such_dependency'"),
+        ("def broken(:\n", "SyntaxError"),
+        ("raise RuntimeError('no GPU today')\n", "RuntimeError: no GPU today"),
+        ("x = 1 / 0\n", "ZeroDivisionError"),
+    ],
+)
+def test_a_module_that_fails_while_it_is_imported_is_an_error_with_its_own_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, says: str
+) -> None:
+    (tmp_path / "failing_module.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ComponentError) as caught:
+        make(cfg(part={"_target_": "failing_module.Part"}), "part")
+    assert says in str(caught.value)
+    assert "failing_module.Part" in str(caught.value)
+
+
+def test_a_nested_target_that_cannot_be_imported_is_an_error() -> None:
+    with pytest.raises(XlmError, match="no_such_package"):
+        make(cfg(part=thing(first={"_target_": "no_such_package.Thing"}, second=2)), "part")
+
+
+def test_an_exception_of_a_part_is_an_error_that_names_part_and_key() -> None:
+    with pytest.raises(ComponentError, match=r"Picky.*'part'.*ValueError: size is -1"):
+        make(cfg(part={"_target_": f"{HERE}.Picky", "size": -1}), "part")
+
+
+def test_a_users_error_of_a_part_is_left_as_it_is() -> None:
+    with pytest.raises(ConfigError, match="^at most 9$"):
+        make(cfg(part={"_target_": f"{HERE}.Picky", "size": 10}), "part")
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("loss", "loss_fn"), ("predictor", "to_dict"), ("model", "forward"), ("collator", "__call__")],
+)
+def test_a_part_that_lacks_a_method_of_its_contract_is_an_error(kind: str, method: str) -> None:
+    with pytest.raises(ContractError, match=rf"NoMethods.*'part'.*{method}\(\).*contract of a {kind}"):
+        make(cfg(part={"_target_": f"{HERE}.NoMethods"}), "part", contract=kind)
+
+
+def test_a_key_that_names_a_part_is_held_to_its_contract() -> None:
+    with pytest.raises(ContractError, match="predict"):
+        make(cfg(predictor={"_target_": f"{HERE}.NoMethods"}), "predictor")
+    assert isinstance(make(cfg(noise_schedule={"_target_": f"{HERE}.NoMethods"}), "noise_schedule"), NoMethods)
+
+
+# -- a whole configuration ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def parts(cache: Path) -> Parts:
+    pl.seed_everything(0, verbose=False)
+    return build_parts(tiny.arlm_config(cache, "optimizer.lr=0.01", "+optimizer.groups.model.eps=0.5"))
+
+
+def changed(cache: Path, key: str, value: Any) -> DictConfig:
+    composed = tiny.arlm_config(cache)
+    with open_dict(composed):
+        OmegaConf.update(composed, key, value, merge=False)
+    return composed
+
+
+def test_the_parts_share_one_model_and_one_tokenizer(parts: Parts) -> None:
+    harness = parts.harness
+    assert harness.loss.model is harness.predictor.model is harness.model
+    assert harness.loss.tokenizer is harness.predictor.tokenizer is parts.tokenizer
+
+
+def test_the_tokenizers_facts_are_in_the_configuration_and_reach_the_model(parts: Parts) -> None:
+    assert parts.cfg.vocab == {
+        "size": 27, "pad": 0, "cls": 1, "mask": 2, "eos": 3, "bos": 4, "sep": 5, "unk": 6,
+    }  # fmt: skip
+    assert parts.harness.model.embedding.num_embeddings == len(parts.tokenizer) == 27
+    assert OmegaConf.create(parts.harness.config).vocab == parts.cfg.vocab
+
+
+def test_metrics_are_built_for_validation_and_the_evaluated_split(parts: Parts) -> None:
+    assert set(parts.harness.metric_sets) == {(split, kind) for split in ("val", "test") for kind in LoaderKind}
+    names = {str(kind): set(parts.harness.metric_sets["val", kind].metrics) for kind in LoaderKind}
+    assert names == {"lm": {"loss", "perplexity"}, "prediction": {"exact_match", "token_accuracy"}}
+    first, second = (parts.harness.metric_sets[split, LoaderKind.LM].metrics for split in ("val", "test"))
+    assert isinstance(first["perplexity"], ExpMean)
+    assert first["perplexity"] is not second["perplexity"]
+
+
+def test_the_optimizer_and_the_scheduler_are_those_of_the_configuration(parts: Parts) -> None:
+    made = parts.harness.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]
+    assert type(optimizer) is torch.optim.AdamW
+    groups = {group["name"]: group for group in optimizer.param_groups}
+    assert set(groups) == {"model/decay", "model/no_decay"}
+    assert [(g["weight_decay"], g["betas"], g["eps"]) for g in groups.values()] == [
+        (0.1, (0.9, 0.98), 0.5),
+        (0.0, (0.9, 0.98), 0.5),
+    ]
+    assert schedule["interval"] == "step"
+    assert schedule["scheduler"].optimizer is optimizer
+    rates = []
+    for _ in range(202):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule["scheduler"].step()
+    assert rates[0] == 0.0 and rates[100] == pytest.approx(0.005) and rates[200] == rates[201] == pytest.approx(0.01)
+
+
+def test_a_decaying_schedule_ends_with_the_training(cache: Path) -> None:
+    composed = tiny.arlm_config(
+        cache, "lr_scheduler=linear", "lr_scheduler.num_warmup_steps=2", "trainer.max_steps=10", "optimizer.lr=1.0"
+    )
+    made = build_parts(composed).harness.configure_optimizers()
+    rates = []
+    for _ in range(11):
+        rates.append(made["optimizer"].param_groups[0]["lr"])
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    assert rates == pytest.approx([0, 0.5, *[1 - i / 8 for i in range(9)]])
+
+
+def test_without_a_scheduler_the_rate_is_constant(cache: Path) -> None:
+    optimizer = build_parts(changed(cache, "lr_scheduler", None)).harness.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "error", "says"),
+    [
+        ("model", None, ConfigError, "model"),
+        ("loss", None, ConfigError, "loss"),
+        ("dataset", None, ConfigError, "dataset"),
+        ("tokenizer", None, ConfigError, "tokenizer"),
+        ("predictor", None, ConfigError, "predictor"),
+        ("datamodule.collators.train", {"_target_": "x.Y"}, UnknownKeyError, "train.*lm, prediction"),
+        ("metrics.lm.loss.update", None, ConfigError, "'metrics.lm.loss' lacks 'update'"),
+        ("metrics.lm.loss.weight", 1, UnknownKeyError, "'metrics.lm.loss' holds 'weight'"),
+        ("metrics.lm.loss.update", "arlm.metrics_arlm.nl", ComponentError, r"metrics\.lm\.loss\.update.*'nll'"),
+        ("metrics.lm.loss.metric._target_", "torchmetrics.Mean", ComponentError, r"metrics\.lm\.loss\.metric"),
+        ("loss._target_", "arlm.model_arlm.init_weights", XlmError, "loss"),
+        ("optimizer.lrr", 1, UnknownKeyError, r"optimizer\.lrr.*'lr'"),
+        ("lr_scheduler.num_warmup", 1, UnknownKeyError, r"lr_scheduler\.num_warmup"),
+        ("optimizer._target_", "torch.optim.Adamm", ComponentError, "Adam"),
+    ],
+)
+def test_what_cannot_be_built_is_an_error(
+    cache: Path, key: str, value: Any, error: type[XlmError], says: str
+) -> None:
+    with pytest.raises(error, match=f"(?s){says}"):
+        build_parts(changed(cache, key, value))
+
+
+def test_a_model_without_predictor_and_prediction_collator_is_built(cache: Path) -> None:
+    composed = changed(cache, "predictor", None)
+    composed.datamodule.collators.prediction = None
+    built = build_parts(composed)
+    assert built.harness.predictor is None
+    assert built.harness.eval_kinds == [LoaderKind.LM]
+
+
+# -- the Trainer -------------------------------------------------------------------------------------------
+
+
+def test_the_trainer_has_the_configured_callbacks_and_loggers(cache: Path, tmp_path: Path) -> None:
+    trainer = build_trainer(tiny.arlm_config(cache, f"run_dir={tmp_path / 'run'}", "trainer.max_steps=7"))
+    assert trainer.max_steps == 7
+    assert [type(logger) for logger in trainer.loggers] == [MetricsCSV, pl.loggers.TensorBoardLogger]
+    kinds = [type(callback).__name__ for callback in trainer.callbacks]
+    assert kinds.count("Progress") == 1 and kinds.count("ModelCheckpoint") == 2
+    assert not (tmp_path / "run").exists()  # nothing is written yet
+
+
+def test_a_fast_dev_run_has_neither_loggers_nor_checkpoints(cache: Path, tmp_path: Path) -> None:
+    trainer = build_trainer(tiny.arlm_config(cache, f"run_dir={tmp_path / 'run'}", "debug=fast_dev_run"))
+    assert not [callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.Checkpoint)]
+    assert not [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        ([], 1),
+        (["global_batch_size=8"], 1),
+        (["global_batch_size=32"], 4),
+        (["global_batch_size=32", "trainer.devices=2"], 2),
+        (["trainer.accumulate_grad_batches=3"], 3),
+    ],
+)
+def test_gradients_are_accumulated_to_the_global_batch(cache: Path, overrides: list[str], steps: int) -> None:
+    assert build_trainer(tiny.arlm_config(cache, *overrides)).accumulate_grad_batches == steps
+
+
+def test_under_a_launcher_the_number_of_processes_is_the_environments(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert build_trainer(tiny.arlm_config(cache, "global_batch_size=64")).accumulate_grad_batches == 2
+
+
+@pytest.mark.parametrize("size", [4, 12, 36])
+def test_a_global_batch_that_a_step_does_not_divide_is_an_error(cache: Path, size: int) -> None:
+    with pytest.raises(ConfigError, match=rf"global_batch_size is {size}.*batch_size 8.*multiple of 8"):
+        build_trainer(tiny.arlm_config(cache, f"global_batch_size={size}"))
+
+
+def test_a_job_may_change_what_the_trainer_is_made_of(cache: Path) -> None:
+    trainer = build_trainer(tiny.arlm_config(cache), logger=False, callbacks=[], max_steps=3)
+    assert trainer.loggers == []
+    assert trainer.max_steps == 3
+
+
+def test_every_key_of_the_trainers_config_is_an_argument_of_lightnings(cache: Path) -> None:
+    keys = set(tiny.arlm_config(cache).trainer) - {"_target_"}
+    assert keys <= set(inspect.signature(pl.Trainer.__init__).parameters)

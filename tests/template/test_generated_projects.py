@@ -1,0 +1,53 @@
+"""A rendered repository, treated as a project of its own, before the first edit and whatever its name."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rendering import LONG_NAME, SHORT_NAME, STARTING_POINTS, succeed
+
+Make = Callable[..., Path]
+every_point = pytest.mark.parametrize("point", STARTING_POINTS)
+both_names = pytest.mark.parametrize("name", [SHORT_NAME, LONG_NAME])
+
+
+@both_names
+@every_point
+def test_the_formatter_leaves_no_diff(make: Make, point: str, name: str) -> None:
+    succeed([sys.executable, "-m", "ruff", "format", "--no-cache", "--diff", "."], make(name, starting_point=point))
+
+
+@both_names
+@every_point
+def test_the_linter_is_content(make: Make, point: str, name: str) -> None:
+    succeed([sys.executable, "-m", "ruff", "check", "--no-cache", "."], make(name, starting_point=point))
+
+
+@every_point
+def test_the_check_of_its_ci_passes(make: Make, point: str) -> None:
+    """Format, lint and every test: contract, loss by hand, and the commands that train, evaluate and generate."""
+    printed = succeed(["scripts/check"], make(SHORT_NAME, starting_point=point))
+    assert " passed" in printed
+    for word in ("failed", "skipped", "error", "warning"):
+        assert word not in printed.splitlines()[-1]
+
+
+@every_point
+def test_the_tests_pass_under_a_long_name(make: Make, point: str) -> None:
+    """All but the training, which does not depend on the name."""
+    tests = ["tests/test_contract.py", "tests/test_loss.py"]
+    printed = succeed([sys.executable, "-m", "pytest", *tests], make(LONG_NAME, starting_point=point))
+    assert " passed" in printed
+    assert "skipped" not in printed
+
+
+def test_a_model_can_bring_a_command(make: Make) -> None:
+    project = make("my_model")
+    (project / "my_model/commands_my_model.py").write_text(
+        "def count(cfg):\n    print('layers:', cfg.model.num_layers)\n", encoding="utf-8"
+    )
+    with (project / "configs/commands.yaml").open("a", encoding="utf-8") as file:
+        file.write("count: my_model.commands_my_model.count\n")
+    printed = succeed(["xlm", "job_type=count", "experiment=star_easy_my_model", "model.num_layers=3"], project)
+    assert printed == "layers: 3\n"

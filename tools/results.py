@@ -1,0 +1,264 @@
+"""Train the reference models on star graphs and write what they reach: `make results`.
+
+    python tools/results.py                                      star_easy, on a CPU
+    python tools/results.py --task star_medium --minutes 5
+    python tools/results.py --only arlm,ilm --write              write the page again from what is there
+    python tools/results.py --task star_easy --published         the published sizes and steps, on one GPU
+
+Each run is the command that the page names: `xlm job_type=train` in runs/results/, then `job_type=eval` on the 5,000
+test graphs. A run that was stopped continues; a finished one is not made again. Nothing on the page is written by hand.
+"""
+
+import argparse
+import csv
+import json
+import math
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "runs" / "results"
+PAGES = ROOT / "docs" / "results"
+#: A CPU's recipe: the sizes and rates at which small models of small vocabularies were seen to learn.
+LAPTOP = (
+    "model.num_layers=4",
+    "trainer.precision=bf16-mixed",
+    "compile=true",
+    "optimizer.lr=1e-3",
+    "lr_scheduler.num_warmup_steps=200",
+    "trainer.val_check_interval=100",
+    "trainer.log_every_n_steps=50",
+    "checkpoint_every_n_steps=200",
+)
+TEST_GRAPHS = 5000
+#: Exact match in percent (arXiv 2505.05755, star graphs).
+PUBLISHED = {
+    "star_easy": {"arlm": 32.3, "ilm": 100.0, "mdlm": 100.0},
+    "star_medium": {"arlm": 75.0, "ilm": 100.0, "mdlm": 36.5},
+    "star_hard": {"arlm": 23.0, "ilm": 99.1, "mdlm": 21.0},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the page."""
+
+    name: str
+    model: str
+    steps: int
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        return ", ".join(word for word in self.overrides if "embedding_std" not in word) or "as configured"
+
+
+SHIFT = "model.neighbour_shift=true"
+REVERSED = "dataset.reverse_answer=true"
+EARLY = "+callbacks.early_stopping={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/exact_match, mode: max, stopping_threshold: 0.9999, patience: 100000, check_on_train_epoch_end: false}"
+
+
+def laptop_runs(task: str) -> list[Run]:
+    """The runs of a task, the quickest first."""
+    runs = [
+        Run("arlm", "arlm", 2000),
+        Run("arlm-reversed-shift", "arlm", 3000, (REVERSED, SHIFT)),
+        Run("ilm-shift", "ilm", 6000, (SHIFT,)),
+        Run("mlm-shift", "mlm", 8000, (SHIFT,)),
+        Run("mdlm-shift", "mdlm", 8000, (SHIFT,)),
+        Run("arlm-reversed", "arlm", 12000, (REVERSED,)),
+        Run("mlm", "mlm", 12000),
+        Run("ilm", "ilm", 12000),
+        Run("mdlm", "mdlm", 12000),
+    ]
+    return runs
+
+
+def published_runs(task: str) -> list[Run]:
+    """Sizes, rates and steps of the paper, for one GPU."""
+    ar_steps = 50_000 if task == "star_easy" else 100_000
+    return [
+        Run("arlm-small", "arlm", ar_steps, ("optimizer.lr=1e-5",)),
+        Run("ilm-small", "ilm", 50_000, ("optimizer.lr=1e-4",)),
+        Run("mdlm-small", "mdlm", 100_000, ("optimizer.lr=1e-4",)),
+        Run("mlm-small", "mlm", 100_000, ("optimizer.lr=1e-4",)),
+    ]
+
+
+def command(run: Run, task: str, minutes: float | None, published: bool) -> list[str]:
+    """The training command of a run, as the page prints it."""
+    words = ["xlm", "job_type=train", f"job_name=results/{task}/{run.name}", f"experiment={task}_{run.model}"]
+    if published:
+        words += [
+            f"model={run.model}_small", "trainer.accelerator=gpu", "trainer.precision=bf16-mixed", "compile=true",
+            "lr_scheduler.num_warmup_steps=500", "trainer.val_check_interval=1000",
+        ]  # fmt: skip
+    else:
+        words += [*LAPTOP, EARLY]
+    if minutes is not None:
+        seconds = round(minutes * 60)
+        words.append(f"trainer.max_time=00:{seconds // 3600:02}:{seconds % 3600 // 60:02}:{seconds % 60:02}")
+    return [*words, f"trainer.max_steps={run.steps}", *run.overrides]
+
+
+def carry_out(run: Run, task: str, minutes: float | None, published: bool) -> None:
+    """Train unless the run is finished, then evaluate on the test graphs; keep what the page needs."""
+    directory = RUNS / task / run.name
+    file = directory / "result.json"
+    if file.is_file():
+        return
+    words = command(run, task, minutes, published)
+    print("+", " ".join(words), flush=True)
+    clock = directory / "seconds.txt"
+    spent = float(clock.read_text()) if clock.is_file() else 0.0
+    start = time.monotonic()
+    try:
+        subprocess.run([sys.executable, "-m", "xlm_runtime.cli", *words[1:]], cwd=ROOT, check=True)
+    finally:
+        spent += time.monotonic() - start
+        directory.mkdir(parents=True, exist_ok=True)
+        clock.write_text(f"{spent:.1f}\n")
+    name = f"job_name=results/{task}/{run.name}"
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "xlm_runtime.cli",
+            "job_type=eval",
+            name,
+            "split=test",
+            "compile=false",
+            "eval_batch_size=250",
+        ],
+        cwd=ROOT,
+        check=True,
+    )
+    metrics = json.loads((directory / "metrics-test.json").read_text(encoding="utf-8"))
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    import torch
+
+    state = torch.load(directory / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
+    result = {
+        "run": run.name,
+        "model": run.model,
+        "note": run.note,
+        "command": " ".join(words),
+        "commit": commit.stdout.strip(),
+        "seconds": spent,
+        "steps": max(int(row["step"]) for row in history(directory)) + 1,
+        "best_step": metrics["step"],
+        "parameters": sum(t.numel() for t in state["state_dict"].values() if t.is_floating_point()),
+        "exact_match": metrics["test/exact_match"],
+        "token_accuracy": metrics["test/token_accuracy"],
+        "loss": metrics["test/loss"],
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def history(directory: Path) -> list[dict[str, str]]:
+    with (directory / "metrics.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share of ``count`` trials (Wilson's score interval)."""
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def write_page(task: str) -> None:
+    """docs/results/<task>.md and its picture, from the results that are there."""
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((RUNS / task).glob("*/result.json"))]
+    if not results:
+        print(f"nothing has been trained for {task} yet")
+        return
+    PAGES.mkdir(parents=True, exist_ok=True)
+    (PAGES / f"{task}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    picture(task, results)
+    lines = [
+        f"# Results: {task}",
+        "",
+        f"Written by `make results` (`tools/results.py`); nothing here is typed by hand. Each row is one run with one seed, "
+        f"evaluated on the {TEST_GRAPHS:,} test graphs by `xlm job_type=eval`, greedy or by the model's default decoding. "
+        "Intervals are 95 % (Wilson), over test graphs only: another seed may land elsewhere.",
+        "",
+        "| run | options | exact match | token accuracy | parameters | steps (best) | wall time | published |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        low, high = wilson(result["exact_match"], TEST_GRAPHS)
+        published = PUBLISHED.get(task, {}).get(result["model"]) if "reverse" not in result["note"] else None
+        lines.append(
+            f"| {result['run']} | {result['note']} | **{result['exact_match']:.3f}** ({low:.3f}–{high:.3f}) "
+            f"| {result['token_accuracy']:.3f} | {result['parameters']:,} | {result['steps']:,} ({result['best_step']:,}) "
+            f"| {result['seconds'] / 60:.1f} min | {'–' if published is None else f'{published / 100:.3f}'} |"
+        )
+    lines += [
+        "",
+        f"![Exact match on the 100 validation graphs against training steps]({task}.svg)",
+        "",
+        "Published: arXiv 2505.05755, models of about 85 M parameters; `mdlm` stands beside its masked diffusion model. Wall "
+        "time includes start-up, compilation and validation, on a machine shared with other work.",
+        "",
+        "## The commands",
+        "",
+        *(f"```\n{result['command']}\n```\n" for result in results),
+        "| run | commit | date | machine |",
+        "|---|---|---|---|",
+        *(f"| {r['run']} | {r['commit']} | {r['date']} | {r['machine']} |" for r in results),
+    ]
+    (PAGES / f"{task}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"written: docs/results/{task}.md")
+
+
+def picture(task: str, results: list[dict]) -> None:
+    """Exact match in validation against steps, a line a run."""
+    plt.rcParams.update({"svg.hashsalt": task, "font.size": 9})
+    figure, axes = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    for result in results:
+        rows = [row for row in history(RUNS / task / result["run"]) if row.get("val/exact_match")]
+        style = "-" if "shift" in result["run"] else "--"
+        axes.plot(
+            [int(row["step"]) + 1 for row in rows], [float(row["val/exact_match"]) for row in rows], style,
+            label=result["run"], linewidth=1.4,
+        )  # fmt: skip
+    axes.set(xlabel="training steps", ylabel="exact match (validation)", ylim=(-0.02, 1.02), title=task)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.savefig(PAGES / f"{task}.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="star_easy", choices=sorted(PUBLISHED))
+    parser.add_argument("--only", default="", help="runs or models, comma-separated")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of training, at most, for each run")
+    parser.add_argument("--published", action="store_true", help="the published sizes and steps, on one GPU")
+    parser.add_argument("--write", action="store_true", help="train nothing; write the page from what is there")
+    options = parser.parse_args()
+    chosen = set(filter(None, options.only.split(",")))
+    runs = published_runs(options.task) if options.published else laptop_runs(options.task)
+    for run in runs:
+        if not options.write and (not chosen or chosen & {run.name, run.model}):
+            carry_out(run, options.task, None if options.published else options.minutes, options.published)
+            write_page(options.task)
+    write_page(options.task)
+
+
+if __name__ == "__main__":
+    main()
