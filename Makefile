@@ -7,7 +7,7 @@ CORE := arlm
 INSTALLED_FROM := constraints.txt requirements-dev.txt runtime/pyproject.toml runtime/setup.py \
 	runtime/xlm_runtime/VERSION $(CORE:%=reference-models/%/setup.py)
 
-.PHONY: help demo test check format sync bench docs clean
+.PHONY: help demo test check format sync bench results docs clean
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -37,6 +37,9 @@ sync: $(STAMP) ## render the reference models again from the template
 
 bench: $(STAMP) ## measure; a table, and build/bench/results.json
 	$(BIN)/python -m tests.benchmarks
+
+results: $(STAMP) ## train the reference models on star graphs; docs/results
+	$(BIN)/python tools/results.py $(ARGS)
 
 docs: $(STAMP) ## the site, at http://127.0.0.1:8000
 	$(BIN)/mkdocs serve

@@ -23,7 +23,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "results"
@@ -40,6 +40,7 @@ LAPTOP = (
     "checkpoint_every_n_steps=200",
 )
 TEST_GRAPHS = 5000
+XLM = (sys.executable, "-m", "xlm_runtime.cli")
 #: Exact match in percent (arXiv 2505.05755, star graphs).
 PUBLISHED = {
     "star_easy": {"arlm": 32.3, "ilm": 100.0, "mdlm": 100.0},
@@ -64,7 +65,10 @@ class Run:
 
 SHIFT = "model.neighbour_shift=true"
 REVERSED = "dataset.reverse_answer=true"
-EARLY = "+callbacks.early_stopping={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/exact_match, mode: max, stopping_threshold: 0.9999, patience: 100000, check_on_train_epoch_end: false}"
+EARLY = (
+    "+callbacks.early_stopping={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/exact_match, "
+    "mode: max, stopping_threshold: 0.9999, patience: 100000, check_on_train_epoch_end: false}"
+)
 
 
 def laptop_runs(task: str) -> list[Run]:
@@ -122,7 +126,7 @@ def carry_out(run: Run, task: str, minutes: float | None, published: bool) -> No
     spent = float(clock.read_text()) if clock.is_file() else 0.0
     start = time.monotonic()
     try:
-        subprocess.run([sys.executable, "-m", "xlm_runtime.cli", *words[1:]], cwd=ROOT, check=True)
+        subprocess.run([*XLM, *words[1:]], cwd=ROOT, check=True)
     finally:
         spent += time.monotonic() - start
         directory.mkdir(parents=True, exist_ok=True)
@@ -192,8 +196,8 @@ def write_page(task: str) -> None:
     lines = [
         f"# Results: {task}",
         "",
-        f"Written by `make results` (`tools/results.py`); nothing here is typed by hand. Each row is one run with one seed, "
-        f"evaluated on the {TEST_GRAPHS:,} test graphs by `xlm job_type=eval`, greedy or by the model's default decoding. "
+        "Written by `make results` (`tools/results.py`); nothing here is typed by hand. Each row is one run with one "
+        f"seed, evaluated on the {TEST_GRAPHS:,} test graphs by `xlm job_type=eval`, with the model's own decoding. "
         "Intervals are 95 % (Wilson), over test graphs only: another seed may land elsewhere.",
         "",
         "| run | options | exact match | token accuracy | parameters | steps (best) | wall time | published |",
@@ -204,15 +208,16 @@ def write_page(task: str) -> None:
         published = PUBLISHED.get(task, {}).get(result["model"]) if "reverse" not in result["note"] else None
         lines.append(
             f"| {result['run']} | {result['note']} | **{result['exact_match']:.3f}** ({low:.3f}–{high:.3f}) "
-            f"| {result['token_accuracy']:.3f} | {result['parameters']:,} | {result['steps']:,} ({result['best_step']:,}) "
+            f"| {result['token_accuracy']:.3f} | {result['parameters']:,} "
+            f"| {result['steps']:,} ({result['best_step']:,}) "
             f"| {result['seconds'] / 60:.1f} min | {'–' if published is None else f'{published / 100:.3f}'} |"
         )
     lines += [
         "",
         f"![Exact match on the 100 validation graphs against training steps]({task}.svg)",
         "",
-        "Published: arXiv 2505.05755, models of about 85 M parameters; `mdlm` stands beside its masked diffusion model. Wall "
-        "time includes start-up, compilation and validation, on a machine shared with other work.",
+        "Published: arXiv 2505.05755, models of some 85 M parameters; `mdlm` stands beside its masked diffusion model. "
+        "Wall time includes start-up, compilation and validation, on a machine shared with other work.",
         "",
         "## The commands",
         "",

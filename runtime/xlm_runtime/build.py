@@ -9,7 +9,6 @@ The order is fixed, and each part gets everything it needs in its ``__init__``::
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import os
 from dataclasses import dataclass
@@ -19,15 +18,18 @@ from typing import Any
 import lightning.pytorch as pl
 from hydra.errors import HydraException
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedTokenizerBase
 
 from xlm_runtime.config import set_vocab
-from xlm_runtime.contracts import REQUIRED_METHODS
+from xlm_runtime.config_source import key_pattern, written_in
+from xlm_runtime.contracts import missing_methods
 from xlm_runtime.datamodule import DataModule
 from xlm_runtime.errors import ComponentError, ConfigError, ContractError, UnknownKeyError, XlmError, did_you_mean
 from xlm_runtime.harness import VALIDATION, Harness
+from xlm_runtime.locate import locate as locate
 from xlm_runtime.metrics import LoaderKind, MetricSet
 from xlm_runtime.tokenizers import vocab_facts
 
@@ -140,7 +142,16 @@ def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
     }
     if cfg.global_batch_size is not None:
         settings["accumulate_grad_batches"] = _accumulation(cfg)
-    trainer: pl.Trainer = make(cfg, "trainer", leave=tuple(changes), **settings)
+    try:
+        trainer: pl.Trainer = make(cfg, "trainer", leave=tuple(changes), **settings)
+    except ComponentError as error:
+        if isinstance(error.__cause__, MisconfigurationException):
+            raise ConfigError(
+                f"There can be no trainer of this configuration: {error.__cause__}\n"
+                f"trainer.accelerator is {cfg.trainer.accelerator}, trainer.devices is {cfg.trainer.devices}; "
+                "trainer.accelerator=auto takes what this machine has."
+            ) from error
+        raise
     return trainer
 
 
@@ -169,14 +180,14 @@ def make(
         ContractError: the object lacks a method.
     """
     node = OmegaConf.select(cfg, key)
-    if not OmegaConf.is_dict(node) or "_target_" not in node:
+    if not OmegaConf.is_dict(node) or not node.get("_target_"):
         raise ComponentError(f"The config node '{key}' has no '_target_': expected the dotted path of a class.")
-    target = locate(str(node._target_), f"{key}._target_")
+    target = locate(str(node._target_), f"config key '{key}._target_'")
     try:
         plain = OmegaConf.masked_copy(node, [name for name in node if name not in leave]) if leave else node
         plain._set_parent(node._get_parent())
         given = {str(name) for name in plain if name not in ("_target_", "_convert_", "_partial_", "_recursive_")}
-        _check_arguments(target, key, given | set(objects), partial=_partial)
+        _check_arguments(target, key, given, set(objects), partial=_partial)
         factory = instantiate(plain, _partial_=True, _convert_="all")
         if _partial:
             return functools.partial(factory, **objects) if objects else factory
@@ -191,35 +202,11 @@ def make(
             f"{node._target_}, made from the config node '{key}', raised {type(error).__name__}: {error}\n"
             "XLM_TRACEBACK=1 shows where."
         ) from error
-    _check_contract(made, contract or key, str(node._target_))
+    _check_contract(made, contract or key, key, str(node._target_))
     return made
 
 
-def locate(path: str, where: str) -> Any:
-    """Import what a dotted path names.
-
-    Raises:
-        ComponentError: it cannot be imported; holds the import error's own text and the config key ``where``.
-    """
-    module_name, _, attribute = path.rpartition(".")
-    try:
-        if not module_name:
-            raise ImportError(f"'{path}' is no dotted path: expected package.module.Name")
-        module = importlib.import_module(module_name)
-        return getattr(module, attribute)
-    except AttributeError:
-        near = did_you_mean(attribute, dir(module))
-        raise ComponentError(
-            f"Cannot import '{path}' (config key '{where}'): module '{module_name}' has no '{attribute}'. {near}"
-        ) from None
-    except Exception as error:
-        raise ComponentError(
-            f"Cannot import '{path}' (config key '{where}'): {_text(error)}\n"
-            f'Try it by itself: python -c "from {module_name} import {attribute}"'
-        ) from error
-
-
-def _check_arguments(target: Any, key: str, given: set[str], *, partial: bool) -> None:
+def _check_arguments(target: Any, key: str, configured: set[str], built: set[str], *, partial: bool) -> None:
     try:
         parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):  # some C functions have no signature
@@ -227,11 +214,20 @@ def _check_arguments(target: Any, key: str, given: set[str], *, partial: bool) -
     by_keyword = {name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     name = f"{target.__module__}.{target.__qualname__}"
-    if not takes_any and (unknown := sorted(given - by_keyword)):
-        raise UnknownKeyError(
+    if not takes_any and (unknown := sorted(configured - by_keyword)):
+        lines = [
             f"{name} takes no argument '{unknown[0]}' (config key '{key}.{unknown[0]}'). "
-            f"{did_you_mean(unknown[0], by_keyword)}\nIt takes: {', '.join(sorted(by_keyword))}."
+            f"{did_you_mean(unknown[0], by_keyword)}",
+            written_in(key_pattern(unknown[0])),
+            f"It takes: {', '.join(sorted(by_keyword - built))}.",
+        ]
+        raise UnknownKeyError("\n".join(filter(None, lines)))
+    if not takes_any and (unknown := sorted(built - by_keyword)):
+        raise ContractError(
+            f"{name} (config key '{key}') takes no argument '{unknown[0]}', which the runtime gives it. "
+            f"Its __init__ takes the keywords {', '.join(sorted(built))}, besides those of its config."
         )
+    given = configured | built
     needed = [n for n in by_keyword if parameters[n].default is inspect.Parameter.empty and n not in given]
     if needed and not partial:
         raise ComponentError(
@@ -240,12 +236,11 @@ def _check_arguments(target: Any, key: str, given: set[str], *, partial: bool) -
         )
 
 
-def _check_contract(made: Any, kind: str, target: str) -> None:
-    missing = [m for m in REQUIRED_METHODS.get(kind, ()) if not callable(getattr(made, m, None))]
-    if missing:
+def _check_contract(made: Any, kind: str, key: str, target: str) -> None:
+    if missing := missing_methods(made, kind):
         raise ContractError(
-            f"{target} (config key '{kind}') lacks {', '.join(f'{m}()' for m in missing)}, which the contract of a "
-            f"{kind} asks for. See xlm_runtime/contracts.py: a class that inherits from the protocol there gets "
+            f"{target} (config key '{key}') lacks {', '.join(f'{name}()' for name in missing)}, which the contract of "
+            f"a {kind} asks for. See xlm_runtime/contracts.py: a class that inherits from the protocol there gets "
             "the optional methods by default."
         )
 
@@ -261,7 +256,7 @@ def _metric_set(cfg: DictConfig, kind: LoaderKind) -> MetricSet:
         if not node.get("update"):
             raise ConfigError(f"'{key}' lacks 'update': the dotted path of a function (batch, output) -> dict.")
         metrics[str(name)] = make(cfg, f"{key}.metric")
-        updates[str(name)] = locate(str(node["update"]), f"{key}.update")
+        updates[str(name)] = locate(str(node["update"]), f"config key '{key}.update'")
     return MetricSet(metrics, updates)
 
 

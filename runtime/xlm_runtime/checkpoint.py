@@ -14,9 +14,11 @@ import torch
 from torch import nn
 
 from xlm_runtime import __version__
-from xlm_runtime.errors import CheckpointError
+from xlm_runtime.errors import CheckpointError, did_you_mean
 
 KEY = "xlm"
+
+_REMEDY = "Remove it, or use another one: ckpt_path=<file>. Without it, training begins again."
 
 
 def describe(checkpoint: dict[str, Any], config: str) -> None:
@@ -40,19 +42,22 @@ def read(path: Path) -> dict[str, Any]:
         CheckpointError: no such file, a damaged one, or one that holds more than plain types.
     """
     if not path.is_file():
+        directory = path if path.is_dir() else path.parent
+        near = sorted(str(file) for file in directory.glob("*.ckpt"))
         raise CheckpointError(
-            f"There is no checkpoint at {path}. Give ckpt_path=<file>, or job_name=<a run that has saved one>."
+            f"There is no checkpoint at {path}: give ckpt_path=<file>, or job_name=<a run that has saved one>.\n"
+            f"Checkpoints in {directory}: {', '.join(near) or 'none'}. {did_you_mean(str(path), near)}"
         )
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and plain types, or is damaged; it is not loaded, because "
-            f"unpickling it could run code. ({_first_line(error)})"
+            f"unpickling it could run code. ({_first_line(error)})\n{_REMEDY}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read: the file is damaged or cut short. ({_first_line(error)})"
+            f"{path} cannot be read: the file is damaged or cut short. ({_first_line(error)})\n{_REMEDY}"
         ) from error
     if not isinstance(contents, dict) or "state_dict" not in contents:
         raise CheckpointError(f"{path} is not a checkpoint of a training run: it has no 'state_dict'.")

@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from xlm_runtime.errors import XlmError
 
@@ -19,13 +20,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0, 2 for what the user can mend, 1 for a bug, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        _run(arguments)
+        try:
+            _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone can still be dealt with
     except XlmError as error:
         report(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "Interrupted.", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        exit_without_reader()
+
+
+def exit_without_reader() -> NoReturn:
+    """Exit as a program does whose output is read no further (``xlm | head -1``): silently, as if by SIGPIPE."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it exits
+    sys.exit(128 + 13)
 
 
 def report(error: XlmError) -> None:

@@ -131,3 +131,20 @@ REQUIRED_METHODS: dict[str, tuple[str, ...]] = {
     "model": ("forward",),
     "noise_schedule": (),
 }
+
+
+def missing_methods(made: object, kind: str) -> list[str]:
+    """The methods of ``REQUIRED_METHODS[kind]`` that an object lacks.
+
+    One that is only inherited from a protocol above, or from ``nn.Module``, is declared there and not written yet.
+    """
+    return [name for name in REQUIRED_METHODS.get(kind, ()) if not _has_method(made, name)]
+
+
+def _has_method(made: object, name: str) -> bool:
+    owner = next((each for each in type(made).__mro__ if name in vars(each)), None)
+    unwritten = owner is not None and (
+        (owner.__module__ == __name__ and name != "configure")  # whose default does nothing
+        or (owner.__module__ == "torch.nn.modules.module" and name == "forward")
+    )
+    return callable(getattr(made, name, None)) and not unwritten

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from xlm_runtime import checkpoint as checkpoints
-from xlm_runtime.errors import ConfigError, ContractError
+from xlm_runtime.errors import ConfigError, ContractError, did_you_mean
 from xlm_runtime.metrics import LoaderKind, MetricSet
 from xlm_runtime.optim import parameter_groups
 from xlm_runtime.predictions import Row, rows_file, write_rows
@@ -72,7 +72,7 @@ class Harness(pl.LightningModule):
         self.predictor = predictor
         self.noise_schedule = noise_schedule
         self._share_parts()
-        self._metrics = dict(metrics)  # moved in `setup`: metrics are no part of the weights
+        self.metric_sets = dict(metrics)  # a plain dict: metrics are no part of the weights
         self.eval_kinds = list(eval_kinds)
         self.eval_split = eval_split
         self._make_optimizer = optimizer
@@ -84,6 +84,7 @@ class Harness(pl.LightningModule):
         self.config = config
         self._compile = compile
         self._loss_fn: Callable[[Any], dict[str, Any]] = loss.loss_fn
+        self._output_checked = False
         self._tracked: dict[str, Tensor] = {}
         self._tracked_steps = 0
         self._rows: list[Row] = []
@@ -117,7 +118,7 @@ class Harness(pl.LightningModule):
         self._prepare()
 
     def _prepare(self) -> None:
-        for metric_set in self._metrics.values():
+        for metric_set in self.metric_sets.values():
             metric_set.to(self.device)
         self.loss.configure(self)
 
@@ -137,21 +138,18 @@ class Harness(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         output = self._loss_fn(batch)
+        if not self._output_checked:  # at the first step only, of shapes and types: no step waits for the device
+            check_loss_output(output, self.track)
+            self._output_checked = True
         self._log_tracked(output)
-        loss = output["loss"]
-        assert isinstance(loss, Tensor)
+        loss: Tensor = output["loss"]
         return loss
 
     def _log_tracked(self, output: Mapping[str, Any]) -> None:
         # Sums stay on the device, and Lightning's log is called only where it would write: no step waits for
         # the device, and a step costs one addition.
         for name in self.track:
-            if name not in output:
-                raise ContractError(
-                    f"harness.track names '{name}', but loss_fn returned only: {', '.join(map(str, output))}. "
-                    "Track one of these, or return it from loss_fn."
-                )
-            value = output[name].detach()
+            value = torch.as_tensor(output[name]).detach()
             self._tracked[name] = self._tracked[name] + value if name in self._tracked else value.clone()
         self._tracked_steps += 1
         if (self.global_step + 1) % log_interval(self.trainer) == 0:
@@ -169,7 +167,15 @@ class Harness(pl.LightningModule):
         self._evaluate(self.eval_split, batch, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[Row]:
-        rows: list[Row] = self.predictor.to_dict(batch, self.predictor.predict(batch))
+        return self._to_rows(batch, self.predictor.predict(batch))
+
+    def _to_rows(self, batch: Any, preds: Any) -> list[Row]:
+        rows: list[Row] = self.predictor.to_dict(batch, preds)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ContractError(
+                f"{type(self.predictor).__name__}.to_dict returned {_described(rows)}; expected a list with one dict "
+                'a row, such as [{"text": "..."}].'
+            )
         return rows
 
     def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> None:
@@ -178,8 +184,8 @@ class Harness(pl.LightningModule):
             output = self.loss.loss_fn(batch)
         else:
             output = self.predictor.predict(batch)
-            self._rows.extend(self.predictor.to_dict(batch, output))
-        self._metrics[split, kind].update(batch, output)
+            self._rows.extend(self._to_rows(batch, output))
+        self.metric_sets[split, kind].update(batch, output)
 
     def on_validation_epoch_end(self) -> None:
         self._finish(VALIDATION)
@@ -189,7 +195,7 @@ class Harness(pl.LightningModule):
 
     def _finish(self, split: str) -> None:
         for kind in self.eval_kinds:
-            metric_set = self._metrics[split, kind]
+            metric_set = self.metric_sets[split, kind]
             self.log_dict({f"{split}/{name}": value for name, value in metric_set.compute().items()})
             metric_set.reset()
         rows, self._rows = self._rows, []
@@ -200,3 +206,48 @@ class Harness(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.describe(checkpoint, self.config)
+
+
+def check_loss_output(output: Any, track: Sequence[str]) -> None:
+    """Check what ``loss_fn`` returned in training: a dict with a differentiable scalar under ``"loss"``.
+
+    Args:
+        output: the returned value.
+        track: names that must be there too, each a scalar.
+
+    Raises:
+        ContractError: says what was returned instead.
+    """
+    expected = 'expected a dict with "loss", a scalar tensor that gradients flow through'
+    if not isinstance(output, Mapping):
+        raise ContractError(f"loss_fn returned {_described(output)}; {expected}.")
+    for name in dict.fromkeys(["loss", *track]):
+        if name in output:
+            continue
+        returned = ", ".join(map(str, output)) or "an empty dict"
+        if name == "loss":
+            raise ContractError(f"loss_fn returned no 'loss', only: {returned}; {expected}.")
+        raise ContractError(
+            f"harness.track names '{name}', but loss_fn returned only: {returned}. {did_you_mean(name, output)}\n"
+            "Track one of these, or return it from loss_fn."
+        )
+    loss = output["loss"]
+    if not _is_scalar(loss) or not loss.is_floating_point() or not loss.requires_grad:
+        raise ContractError(f"loss_fn returned as 'loss' {_described(loss)}; {expected}.")
+    for name in track:
+        if not isinstance(output[name], (int, float)) and not _is_scalar(output[name]):
+            raise ContractError(
+                f"harness.track names '{name}', but loss_fn returned {_described(output[name])} there. "
+                "What is tracked is a number or a scalar tensor."
+            )
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 0
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"a value of type {type(value).__name__}"
+    detached = "" if value.requires_grad else " without gradient"
+    return f"a tensor of shape {tuple(value.shape)}, {value.dtype}{detached}"

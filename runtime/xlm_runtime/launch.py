@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -18,11 +19,15 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from xlm_runtime import config
-from xlm_runtime.cli import report
+from xlm_runtime.cli import exit_without_reader, report
+from xlm_runtime.config_errors import check_choices, check_override
+from xlm_runtime.config_source import RUNTIME_CONFIGS, group_names
 from xlm_runtime.discovery import Discovery, activate, discover
-from xlm_runtime.errors import CheckpointError, DiscoveryError, UnknownKeyError, XlmError, did_you_mean
+from xlm_runtime.errors import DiscoveryError, UnknownKeyError, XlmError, did_you_mean
 from xlm_runtime.files import write_text
 from xlm_runtime.jobs import JOBS, ON_SAVED_RUNS
+from xlm_runtime.locate import locate
+from xlm_runtime.runs import missing_run, read_config
 
 #: What the primary configuration tells Hydra; a saved configuration does not hold Hydra's own part.
 _QUIET_HYDRA = (
@@ -30,34 +35,39 @@ _QUIET_HYDRA = (
     "hydra/hydra_logging=none",
     "hydra.output_subdir=null",
     "hydra.run.dir=.",
+    "hydra.sweep.dir=${run_dir}",
+    "hydra.sweep.subdir=.",
 )
 
 
 def launch(arguments: Sequence[str]) -> None:
     """Run what the command line asks for. Exits with status 2 if the job finds something to mend."""
+    overrides: list[str] = get_args_parser().parse_intermixed_args(arguments).overrides
+    arguments = [*(word for word in arguments if word not in overrides), *overrides]
+    for word in overrides:
+        check_override(word)
     config.install_plugins()
     found = discover()
     activate(found.models)
-    overrides = [word for word in arguments if not word.startswith("-")]
-    job_type = _value(overrides, "job_type") or "train"
-    path = job_path(job_type, found)
+    job_type = _job_type(overrides)
+    path, named = job_path(job_type, found)
     if job_type in ON_SAVED_RUNS and not any(_value(overrides, k) for k in ("experiment", "model", "model_type")):
         with _saved_config(overrides) as directory:
             words = [_append_group(word) if word in overrides else word for word in arguments]
-            _hydra([*words, *_QUIET_HYDRA], overrides, str(directory), path, strict=False)
+            _hydra([*words, *_QUIET_HYDRA], overrides, path, named, directory)
     else:
-        _hydra(arguments, overrides, config.RUNTIME_CONFIGS, path, strict=True)
+        _hydra(arguments, overrides, path, named)
 
 
-def job_path(job_type: str, found: Discovery) -> str:
-    """The dotted path of the function that runs a job type.
+def job_path(job_type: str, found: Discovery) -> tuple[str, str]:
+    """The dotted path of the function that runs a job type, and what names it, for messages.
 
     Raises:
         UnknownKeyError: neither a job of the runtime nor a command of a discovered model.
         DiscoveryError: two models have a command of this name.
     """
     if job_type in JOBS:
-        return JOBS[job_type][0]
+        return JOBS[job_type][0], f"job type '{job_type}'"
     owners = [model for model in found.models.values() if job_type in model.commands]
     if len(owners) > 1:
         raise DiscoveryError(
@@ -66,7 +76,7 @@ def job_path(job_type: str, found: Discovery) -> str:
             + ". Rename it in the commands.yaml of one of them."
         )
     if owners:
-        return owners[0].commands[job_type]
+        return owners[0].commands[job_type], f"command '{job_type}' in the commands.yaml of {owners[0].root}"
     commands = [name for model in found.models.values() for name in model.commands]
     raise UnknownKeyError(
         f"Unknown job type '{job_type}'. {did_you_mean(job_type, [*JOBS, *commands])}\n"
@@ -74,22 +84,51 @@ def job_path(job_type: str, found: Discovery) -> str:
     )
 
 
-def _hydra(arguments: Sequence[str], overrides: list[str], configs: str, path: str, *, strict: bool) -> None:
+def _job_type(overrides: list[str]) -> str:
+    if any(word.partition("=")[::2] == ("job_type", "") for word in overrides):
+        raise UnknownKeyError(f"job_type is empty. Give one of: {', '.join(JOBS)}.")
+    return _value(overrides, "job_type") or "train"
+
+
+def _hydra(
+    arguments: Sequence[str], overrides: Sequence[str], path: str, named: str, saved: Path | None = None
+) -> None:
+    """Let Hydra compose the primary configuration, or override a saved one, and call the job with it."""
+    saved_file = saved / f"{config.PRIMARY}.yaml" if saved else None
+    in_job = False
+
     def task(cfg: DictConfig) -> None:
+        nonlocal in_job
+        in_job = True
+        # Of an exception that leaves this function, Hydra makes a report of its own.
         try:
-            if strict:
+            if saved is None:
+                check_choices(HydraConfig.get().runtime.choices)
                 config.check_keys(cfg)
-            _separate_sweep_jobs(cfg)
-            _job(path)(cfg)
+                _separate_sweep_jobs(cfg)
+            config.check_values(cfg)
+            locate(path, named)(cfg)
         except XlmError as error:
-            report(error)
-            sys.exit(error.exit_code)
+            _stop(error)
+        except (HydraException, OmegaConfBaseException) as error:
+            _stop(config.explain(error, overrides, saved_file))
+        except BrokenPipeError:
+            exit_without_reader()
+        in_job = False
 
     with _hydra_environment(arguments):
+        main = hydra.main(version_base="1.3", config_path=str(saved or RUNTIME_CONFIGS), config_name=config.PRIMARY)
         try:
-            hydra.main(version_base="1.3", config_path=configs, config_name=config.PRIMARY)(task)()
-        except (HydraException, OmegaConfBaseException) as error:
-            raise config.explain(error, overrides) from error
+            main(task)()
+        except config.COMPOSITION_ERRORS as error:
+            if in_job:  # a fault of the job's own, not of its configuration
+                raise
+            raise config.explain(error, overrides, saved_file) from error
+
+
+def _stop(error: XlmError) -> NoReturn:
+    report(error)
+    sys.exit(error.exit_code)
 
 
 @contextmanager
@@ -106,13 +145,6 @@ def _hydra_environment(arguments: Sequence[str]) -> Iterator[None]:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = variable
-
-
-def _job(path: str) -> Callable[[DictConfig], Any]:
-    from xlm_runtime.build import locate  # imports torch: not before a job runs
-
-    job: Callable[[DictConfig], Any] = locate(path, "job_type")
-    return job
 
 
 def _separate_sweep_jobs(cfg: DictConfig) -> None:
@@ -134,18 +166,15 @@ def _saved_config(overrides: list[str]) -> Iterator[Path]:
     job_name = _value(overrides, "job_name")
     run_dir = Path(_value(overrides, "run_dir") or f"runs/{job_name or 'default'}")
     if not (run_dir / f"{config.PRIMARY}.yaml").is_file():
-        runs = sorted(file.parent.name for file in Path("runs").glob(f"*/{config.PRIMARY}.yaml"))
-        raise CheckpointError(
-            f"There is no run in {run_dir} (no {config.PRIMARY}.yaml). {did_you_mean(job_name or '', runs)}\n"
-            f"Runs here: {', '.join(runs) or 'none'}. Give job_name=<one of these>, ckpt_path=<file>, or train first."
-        )
+        raise missing_run(run_dir)
+    read_config(run_dir / f"{config.PRIMARY}.yaml")
     yield run_dir.resolve()
 
 
 def _append_group(word: str) -> str:
     # A saved configuration has no defaults list, so choosing a group's option is an addition to it.
     key = word.partition("=")[0]
-    return f"+{word}" if key in config.group_names() and not word.partition("=")[2].startswith("{") else word
+    return f"+{word}" if key in group_names() and not word.partition("=")[2].startswith("{") else word
 
 
 def _value(overrides: list[str], key: str) -> str | None:

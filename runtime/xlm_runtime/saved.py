@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from xlm_runtime import checkpoint
 from xlm_runtime.build import Parts, build_parts, build_trainer
 from xlm_runtime.errors import CheckpointError
+from xlm_runtime.runs import missing_run
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ def load_run(cfg: DictConfig) -> SavedRun:
     """
     run_dir = Path(cfg.run_dir)
     path = Path(cfg.ckpt_path) if cfg.ckpt_path else checkpoint.find(run_dir)
+    if path is None and not run_dir.is_dir():
+        raise missing_run(run_dir)
     if path is None:
         raise CheckpointError(
             f"{run_dir} holds no checkpoint (checkpoints/best.ckpt or last.ckpt): the run ended before its first. "

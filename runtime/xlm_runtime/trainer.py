@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from xlm_runtime.errors import ConfigError
 
 
 def log_interval(trainer: pl.Trainer) -> int:
     """Steps between two logs of training."""
-    return int(vars(trainer)["log_every_n_steps"])
+    return int(vars(trainer)["log_every_n_steps"]) or sys.maxsize  # 0: never
 
 
 def writes_nothing(trainer: pl.Trainer) -> bool:
     """Whether this is a ``fast_dev_run``: a few steps to see that nothing is broken."""
     return bool(vars(trainer)["fast_dev_run"])
+
+
+@contextmanager
+def plain_exits(trainer: pl.Trainer) -> Iterator[None]:
+    """What Lightning makes of Ctrl-C and of a configuration that it cannot use, as the command line expects them.
+
+    Raises:
+        KeyboardInterrupt: Lightning, after its own shutdown, would exit with status 1.
+        ConfigError: Lightning refuses a setting.
+    """
+    try:
+        yield
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning has switched it off
+        raise KeyboardInterrupt from None
+    except MisconfigurationException as error:
+        raise ConfigError(f"Lightning cannot use this configuration: {str(error).strip()}") from error

@@ -196,7 +196,7 @@ def test_an_exception_of_a_part_is_an_error_that_names_part_and_key() -> None:
 
 
 def test_a_users_error_of_a_part_is_left_as_it_is() -> None:
-    with pytest.raises(ConfigError, match="^at most 9$"):
+    with pytest.raises(ConfigError, match=r"^at most 9$"):
         make(cfg(part={"_target_": f"{HERE}.Picky", "size": 10}), "part")
 
 
@@ -317,9 +317,7 @@ def test_without_a_scheduler_the_rate_is_constant(cache: Path) -> None:
         ("optimizer._target_", "torch.optim.Adamm", ComponentError, "Adam"),
     ],
 )
-def test_what_cannot_be_built_is_an_error(
-    cache: Path, key: str, value: Any, error: type[XlmError], says: str
-) -> None:
+def test_what_cannot_be_built_is_an_error(cache: Path, key: str, value: Any, error: type[XlmError], says: str) -> None:
     with pytest.raises(error, match=f"(?s){says}"):
         build_parts(changed(cache, key, value))
 

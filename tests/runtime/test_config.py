@@ -203,7 +203,7 @@ def test_an_experiment_sets_keys_of_the_whole_with_or_without_its_header(own: Pa
 @pytest.mark.parametrize("header", ["", HEADER])
 def test_a_model_type_sets_keys_of_the_whole_with_or_without_its_header(own: Path, header: str) -> None:
     write(own / "model_type" / "own.yaml", header + "loss:\n  _target_: own.loss.Loss\n")
-    assert compose(["model_type=own"]).loss._target_ == "own.loss.Loss"
+    assert compose(["model_type=own", "datamodule=star_easy_arlm"]).loss._target_ == "own.loss.Loss"
 
 
 def test_an_experiment_may_build_on_another_one(own: Path) -> None:

@@ -189,5 +189,5 @@ def test_an_unknown_kind_is_an_error() -> None:
 
 
 def test_an_empty_split_is_an_error() -> None:
-    with pytest.raises(DataError, match="'train'.*empty"):
+    with pytest.raises(DataError, match=r"'train'.*empty"):
         tiny.make_datamodule(dataset={"train": []}).train_dataloader()

@@ -16,7 +16,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "runtime" / "xlm_runtime"
 
 #: Hosts of package registries; each pattern is written so that it does not match itself.
-REGISTRIES = r"pypi[.](org|python)|python[h]osted|registry[.]npmjs|conda[.]anaconda|crates[.]io|proxy[.]golang|rubygems[.]org"
+REGISTRIES = (
+    r"pypi[.](org|python)|python[h]osted|registry[.]npmjs|conda[.]anaconda|crates[.]io|proxy[.]golang|rubygems[.]org"
+)
 #: A path of somebody's machine; the documents show those of one who is called "me".
 MACHINE = r"(?<![\w.>}/-])/(home/(?!me\b)|root/)\w"
 

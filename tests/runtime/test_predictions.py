@@ -13,7 +13,7 @@ from xlm_runtime.predictions import exact_match, read_rows, rows_file, write_row
 
 ROWS = [
     {"text": "1 2", "truth": None, "ids": [1, 2], "score": -0.5, "ok": True},
-    {"text": "größer → \u2028 \"q\" \n", "truth": "", "nested": {"a": [1, {"b": None}]}},
+    {"text": 'größer → \u2028 "q" \n', "truth": "", "nested": {"a": [1, {"b": None}]}},
 ]
 
 

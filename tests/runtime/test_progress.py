@@ -71,9 +71,7 @@ def test_on_a_terminal_there_is_a_bar_and_its_end_is_reached(
     assert "steps/s" in text
 
 
-def test_a_failure_leaves_no_bar_behind(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_leaves_no_bar_behind(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     class Fails(tiny.Loss):
         def loss_fn(self, batch: Any) -> Any:
             raise RuntimeError("no loss today")

@@ -221,9 +221,7 @@ def test_a_run_that_is_finished_stays_as_it_is(cache: Path, run_dir: Path) -> No
 
 def test_the_order_of_training_is_that_of_the_seed(cache: Path, tmp_path: Path, runs: Runs) -> None:
     steps(cache, tmp_path / "same", 2)
-    assert [row["train/loss"] for row in rows(tmp_path / "same")] == [
-        row["train/loss"] for row in rows(runs.whole)[:2]
-    ]
+    assert [row["train/loss"] for row in rows(tmp_path / "same")] == [row["train/loss"] for row in rows(runs.whole)[:2]]
     steps(cache, tmp_path / "other", 2, "datamodule.seed=1")
     assert rows(tmp_path / "other")[0]["train/loss"] != rows(runs.whole)[0]["train/loss"]
 

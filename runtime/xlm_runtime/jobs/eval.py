@@ -11,6 +11,7 @@ from xlm_runtime.files import write_text
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.predictions import rows_file
 from xlm_runtime.saved import load_run
+from xlm_runtime.trainer import plain_exits
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -20,7 +21,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     print(f"evaluating {saved.path} (step {saved.step}) on {cfg.split}", flush=True)
     harness = saved.parts.harness
     harness.trained_steps = saved.step
-    saved.trainer.test(harness, datamodule=saved.parts.datamodule, verbose=False)
+    with plain_exits(saved.trainer):
+        saved.trainer.test(harness, datamodule=saved.parts.datamodule, verbose=False)
     metrics = {name: float(value) for name, value in sorted(saved.trainer.callback_metrics.items())}
     file = Path(cfg.run_dir) / f"metrics-{cfg.split}.json"
     write_text(file, json.dumps({"checkpoint": str(saved.path), "step": saved.step, **metrics}, indent=2) + "\n")

@@ -9,10 +9,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from xlm_runtime.errors import DataError
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.predictions import Row, exact_match, rows_file, write_rows
 from xlm_runtime.saved import load_run
+from xlm_runtime.trainer import plain_exits
 
 #: Wide enough for a table's prompts where the output is no terminal.
 _WIDTH = 110
@@ -22,13 +22,12 @@ def run(cfg: DictConfig) -> list[Row]:
     """Predict every row of the split (at most ``num_samples``); show ``show`` of them."""
     quiet()
     if cfg.num_samples is not None:
-        if cfg.num_samples < 1:
-            raise DataError(f"num_samples is {cfg.num_samples}; it must be at least 1.")
         limit = cfg.datamodule.limit
         cfg.datamodule.limit = cfg.num_samples if limit is None else min(limit, cfg.num_samples)
     saved = load_run(cfg)
     print(f"generating with {saved.path} (step {saved.step}) on {cfg.split}", flush=True)
-    batches = saved.trainer.predict(saved.parts.harness, datamodule=saved.parts.datamodule) or []
+    with plain_exits(saved.trainer):
+        batches = saved.trainer.predict(saved.parts.harness, datamodule=saved.parts.datamodule) or []
     rows: list[Row] = [row for batch in batches for row in batch]
     file = rows_file(Path(cfg.run_dir), cfg.split, saved.step)
     write_rows(file, rows)

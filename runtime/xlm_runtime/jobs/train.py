@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
 from xlm_runtime.jobs._quiet import quiet
-from xlm_runtime.trainer import writes_nothing
+from xlm_runtime.trainer import plain_exits, writes_nothing
 
 
 def run(cfg: DictConfig) -> None:
@@ -21,18 +21,27 @@ def run(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = build_parts(cfg, run_dir)
     trainer = build_trainer(cfg)
-    if not writes_nothing(trainer) and trainer.is_global_zero:
-        runs.save_config(run_dir, cfg)
-    if trainer.is_global_zero:
-        _introduce(parts, trainer, last)
-    trainer.fit(
-        parts.harness,
-        datamodule=parts.datamodule,
-        ckpt_path=str(last) if last else None,
-        weights_only=True,
-    )
+    try:
+        with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0), plain_exits(trainer):
+            _fit(parts, trainer, run_dir, last)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_interrupted(trainer, run_dir)) from None
     if trainer.is_global_zero:
         _conclude(trainer, run_dir)
+
+
+def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None) -> None:
+    if not writes_nothing(trainer) and trainer.is_global_zero:
+        runs.save_config(run_dir, parts.cfg)
+    if trainer.is_global_zero:
+        _introduce(parts, trainer, last)
+    trainer.fit(parts.harness, datamodule=parts.datamodule, ckpt_path=str(last) if last else None, weights_only=True)
+
+
+def _interrupted(trainer: pl.Trainer, run_dir: Path) -> str:
+    last = checkpoint.find(run_dir, ("last",))
+    what = f"The same command continues from {last}." if last else "No checkpoint to continue from was saved yet."
+    return f"Interrupted at step {trainer.global_step}. {what}"
 
 
 def _introduce(parts: Parts, trainer: pl.Trainer, last: Path | None) -> None:

@@ -1,0 +1,1 @@
+"""One measurement a file. Each has ``measure(settings) -> list[Result]``; ``run.py`` knows them all."""

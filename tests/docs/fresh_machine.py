@@ -1,0 +1,175 @@
+"""A machine of a new user, as far as a directory can be one: a home, an environment of its own, the template's address.
+
+The environment sees what the tests' environment has installed, so that nothing is downloaded; what a document
+installs lands in it alone. The address of the template's repository leads to a copy of the working tree.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from documents import ROOT, Block
+
+ADDRESS = "https://github.com/org/xlm-template"
+#: What pages show instead of the machine's own home.
+SHOWN_HOME = "/home/me"
+
+
+def version() -> str:
+    """Of the runtime and the template."""
+    return (ROOT / "runtime" / "xlm_runtime" / "VERSION").read_text(encoding="utf-8").strip()
+
+
+def publish_template(repository: Path) -> Path:
+    """The working tree as a git repository with the release's tag."""
+    listed = _git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
+    for name in filter(None, listed):
+        if (source := ROOT / name).is_file():
+            target = repository / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    _git(repository, "init", "--quiet", "--initial-branch=main")
+    _git(repository, "add", "--all")
+    _git(repository, *_AUTHOR, "commit", "--quiet", "--message", "The working tree")
+    _git(repository, *_AUTHOR, "tag", f"v{version()}")
+    return repository
+
+
+def without_models(directory: Path) -> Path:
+    """Links to all that is installed for the tests, except for models: a new user has none."""
+    directory.mkdir(parents=True)
+    owned = {
+        file.parts[0]
+        for point in entry_points(group="xlm.models")
+        for file in (point.dist.files or [] if point.dist else [])
+    }
+    for library in filter(os.path.isdir, site.getsitepackages()):
+        for path in Path(library).iterdir():
+            if path.name not in owned and not (directory / path.name).exists():
+                (directory / path.name).symlink_to(path)
+    return directory
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a block printed, both streams, and its exit status."""
+
+    output: str
+    status: int
+
+
+class Machine:
+    """One page's machine. Blocks run one after the other, as in one shell: directory and variables carry over."""
+
+    def __init__(self, place: Path, template: Path, installed: Path, cache: Path) -> None:
+        self.home = place / "home"
+        self.work = self.home / "work"
+        self.work.mkdir(parents=True)
+        self._state = place / "state.sh"
+        self._environment = {
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "TMPDIR": str(_made(place / "tmp")),
+            "OMP_NUM_THREADS": "1",
+            "XLM_CACHE_DIR": str(cache),
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_NO_INDEX": "1",  # all that is needed is there
+            "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say --no-build-isolation
+            "PIP_QUIET": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(_git_config(place / "gitconfig", template)),
+        }
+        scripts = _make_environment(self.home / "venv", installed)
+        self._environment["PATH"] = os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])
+
+    def run(self, block: Block) -> Printed:
+        """Run a block of commands where the last one ended."""
+        script = (
+            f'state="{self._state}"\n'
+            'trap \'status=$?; { declare -f; export -p; printf "cd %q\\n" "$PWD"; } > "$state"; exit $status\' EXIT\n'
+            '[ ! -f "$state" ] || . "$state"\n'
+            f"set -euo pipefail\n{block.text}"
+        )
+        extra = [block.settings["env"].split("=", 1)] if "env" in block.settings else []
+        environment = {**self._environment, **dict(extra)}
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=self.work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        return Printed(self.shown(done.stdout.decode("utf-8", "replace")), done.returncode)
+
+    def write(self, block: Block) -> None:
+        """Write a fence to the file that it names."""
+        file = self._directory() / block.detail
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(block.text, encoding="utf-8")
+
+    def shown(self, text: str) -> str:
+        """With the paths that the pages show."""
+        return text.replace(str(self.home), SHOWN_HOME)
+
+    def _directory(self) -> Path:
+        if not self._state.exists():
+            return self.work
+        done = subprocess.run(["bash", "-c", f'. "{self._state}"; pwd'], capture_output=True, text=True, check=True)
+        return Path(done.stdout.strip())
+
+
+_AUTHOR = ("-c", "user.name=Docs", "-c", "user.email=docs@example.org", "-c", "commit.gpgsign=false")
+
+
+def _git(directory: Path, *words: str) -> str:
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(["git", *words], cwd=directory, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _git_config(file: Path, template: Path) -> Path:
+    lines = [
+        f'[url "file://{template}"]',
+        f"\tinsteadOf = {ADDRESS}.git",
+        f"\tinsteadOf = {ADDRESS}",
+        "[user]",
+        "\tname = Me",
+        "\temail = me@example.org",
+        "[init]",
+        "\tdefaultBranch = main",
+        "[advice]",
+        "\tdetachedHead = false",
+    ]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def _make_environment(directory: Path, installed: Path) -> Path:
+    """A virtual environment that sees what is in ``installed`` too; returns where its programs are."""
+    venv.create(directory, symlinks=True, with_pip=False)
+    python = directory / "bin" / "python"
+    library = directory / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    # addsitedir reads the .pth files there too: editable installs are seen.
+    (library / "installed.pth").write_text(f"import site; site.addsitedir({str(installed)!r})\n", encoding="utf-8")
+    for program in Path(sys.executable).parent.iterdir():
+        target = directory / "bin" / program.name
+        if target.exists() or not program.is_file():
+            continue
+        with program.open("rb") as file:
+            first, rest = file.readline(), file.read()
+        if first.startswith(b"#!") and b"python" in first:
+            target.write_bytes(f"#!{python}\n".encode() + rest)
+            target.chmod(0o755)
+    return directory / "bin"
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True)
+    return directory

@@ -1,0 +1,123 @@
+"""The documents name all that there is: read from the code, so that a new thing without a word about it fails."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from documents import ROOT, page_name, pages
+
+import xlm_runtime.nn
+from xlm_runtime import contracts, errors
+from xlm_runtime.jobs import JOBS
+
+DOCS = ROOT / "docs"
+RUNTIME = ROOT / "runtime" / "xlm_runtime"
+PRIMARY = yaml.safe_load((RUNTIME / "configs" / "config.yaml").read_text(encoding="utf-8"))
+COPIER = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+ERRORS = [name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, errors.XlmError)]
+MODULES = sorted(
+    path.stem
+    for path in RUNTIME.iterdir()
+    if not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").is_file())
+)
+DECISIONS = sorted((DOCS / "decisions").glob("[0-9]*.md"))
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def missing(words: list[str], page: str) -> list[str]:
+    """The words that the page does not have as code: `word`, or `word.…`, or `word=…`."""
+    text = text_of(page)
+    return [word for word in words if not re.search(rf"`{re.escape(word)}\b[^`\n]*`", text)]
+
+
+def test_troubleshooting_names_every_error() -> None:
+    # What has subclasses is not raised as such, but for ConfigError and ComponentError.
+    roots = {"XlmError", "DiscoveryError"}
+    assert not missing([name for name in ERRORS if name not in roots], "docs/troubleshooting.md")
+
+
+def test_the_reference_has_every_error() -> None:
+    text = text_of("docs/reference/errors.md")
+    assert [name for name in ERRORS if f"::: xlm_runtime.errors.{name}\n" not in text] == []
+
+
+def test_the_reference_has_every_building_block() -> None:
+    listed = re.findall(r"\w+", " ".join(re.findall(r"members: \[(.*)\]", text_of("docs/reference/nn.md"))))
+    assert sorted(listed) == sorted(xlm_runtime.nn.__all__)
+
+
+def test_the_reference_has_every_contract() -> None:
+    listed = re.findall(r"::: xlm_runtime\.contracts\.(\w+)", text_of("docs/reference/contracts.md"))
+    public = [name for name in xlm_runtime.__all__ if name in vars(contracts)]
+    assert sorted(listed) == sorted(public)
+
+
+def test_configuration_names_every_job_type_and_key() -> None:
+    keys = [key for key in PRIMARY if key not in ("defaults", "hydra")]
+    assert not missing([*JOBS, *keys], "docs/configuration.md")
+
+
+def test_configuration_names_every_group() -> None:
+    groups = {path.name for path in (RUNTIME / "configs").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    models = {path.name for path in (ROOT / "reference-models").glob("*/configs/*") if path.is_dir()}
+    assert not missing(sorted(groups | models), "docs/configuration.md")
+
+
+def test_starting_points_and_questions_are_explained() -> None:
+    questions = [key for key, value in COPIER.items() if not key.startswith("_") and value.get("when") is not False]
+    points = list(COPIER["starting_point"]["choices"].values())
+    assert not missing([*questions, *points], "docs/starting-points.md")
+
+
+def test_the_architecture_names_every_file_of_the_runtime() -> None:
+    assert not missing(MODULES, "docs/architecture.md")
+
+
+def test_every_variable_of_the_environment_is_documented() -> None:
+    code = "".join(file.read_text(encoding="utf-8") for file in RUNTIME.rglob("*.py"))
+    documented = "".join(page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
+    used = set(re.findall(r"\bXLM_[A-Z]+(?:_[A-Z]+)*\b", code))
+    assert {name for name in used if name not in documented} == set()
+
+
+def test_every_target_of_the_makefile_is_explained() -> None:
+    targets = re.findall(r"^([a-z]+):.*##", text_of("Makefile"), re.MULTILINE)
+    assert not missing([f"make {name}" for name in targets if name != "help"], "CONTRIBUTING.md")
+
+
+def test_the_readme_names_every_directory_and_stays_short() -> None:
+    text = text_of("README.md")
+    assert len(text.splitlines()) <= 120
+    for directory in ("template", "reference-models", "runtime", "docs", "tests", "tools", "scripts"):
+        assert f"`{directory}/" in text, directory
+
+
+@pytest.mark.parametrize("page", pages(), ids=page_name)
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    # Also for the pages that the site does not hold; anchors within the site are mkdocs' business.
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("page", pages(), ids=page_name)
+def test_no_page_names_a_place_of_the_writers_machine(page: Path) -> None:
+    found = re.findall(r"(?<![\w.~])/(?:root|tmp|Users|usr|opt|mnt|work)/\S*", page.read_text(encoding="utf-8"))
+    assert not found
+
+
+def test_decisions_are_numbered_listed_and_complete() -> None:
+    assert [file.name[:3] for file in DECISIONS] == [f"{number:03}" for number in range(1, len(DECISIONS) + 1)]
+    overview, navigation = text_of("docs/decisions/index.md"), text_of("mkdocs.yml")
+    for file in DECISIONS:
+        assert f"({file.name})" in overview
+        assert f"decisions/{file.name}" in navigation
+        parts = re.findall(r"^\*\*(\w+)\.\*\*", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert parts == ["Context", "Decision", "Consequences"], file.name

@@ -1,0 +1,202 @@
+"""Components that cannot be imported or made, or that do not keep their contract."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from outcomes import Run
+from tiny_models import PARTS, write
+
+PARTS_FILE = "my_model/my_model/parts.py"
+EXPERIMENT = "experiment=star_easy_my_model"
+
+
+def change(project: Path, old: str, new: str) -> Path:
+    """Replace a piece of the model's code."""
+    assert old in PARTS
+    return write(project / PARTS_FILE, PARTS.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("my_model.prts.Model", ["No module named 'my_model.prts'", "Did you mean 'parts'?", "python -c"]),
+        ("my_modle.parts.Model", ["No module named 'my_modle'", "Did you mean 'my_model'?", "xlm_models.json"]),
+        ("my_model.parts.Modle", ["has no 'Modle'", "Did you mean 'Model'?", "parts.py"]),
+        ("Model", ["'Model'", "no dotted path", "package.module.Name"]),
+        ("my_model.parts.torch", ["is a module", "expected a class"]),
+        ("null", ["no '_target_'"]),
+    ],
+)
+def test_a_target_that_cannot_be_imported(project: Path, xlm: Run, target: str, words: list[str]) -> None:
+    xlm(EXPERIMENT, f"model._target_={target}").refused("model", *words)
+    assert not (project / "runs").exists()
+
+
+def test_a_target_names_the_place_of_its_key(project: Path, xlm: Run) -> None:
+    file = project / "my_model/configs/collator/my_model.yaml"
+    write(file, file.read_text(encoding="utf-8").replace("parts.Collator", "absent.Collator"))
+    xlm(EXPERIMENT).refused("config key 'datamodule.collators.lm._target_'", "No module named 'my_model.absent'")
+
+
+def test_the_command_to_try_shows_the_same_error(project: Path, xlm: Run) -> None:
+    write(project / "my_model/my_model/light.py", "import absent_module\n")
+    result = xlm(EXPERIMENT, "model._target_=my_model.light.Model")
+    command = re.search(r"Try it by itself: (.+)", result.err)
+    assert command and "python -c" in command[1]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    tried = subprocess.run(command[1], shell=True, env={"PATH": path}, capture_output=True, text=True, check=False)
+    assert "No module named 'absent_module'" in tried.stderr
+
+
+def test_a_traceback_for_those_who_ask(project: Path, xlm: Run) -> None:
+    result = xlm(EXPERIMENT, "model._target_=my_model.parts.Modle", XLM_TRACEBACK="1")
+    assert result.code == 2
+    assert "Traceback (most recent call last)" in result.err and "Error: Cannot import" in result.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("class Model(", "clas Model(", 8, ["SyntaxError: invalid syntax", "clas Model("]),
+        ("import torch\n", "import torch, absent_module\n", 3, ["No module named 'absent_module'"]),
+        ("import torch\n", "import torch; 1 / 0\n", 3, ["ZeroDivisionError: division by zero"]),
+        ("from torch import nn\n", "from torch import nnn\n", 5, ["cannot import name 'nnn' from 'torch'"]),
+    ],
+)
+def test_an_error_in_the_model_file(project: Path, xlm: Run, old: str, new: str, line: int, words: list[str]) -> None:
+    file = change(project, old, new)
+    xlm(EXPERIMENT).refused(f"{file}, line {line}", "_target_", *words)
+    assert not (project / "runs").exists()
+
+
+def test_a_metric_function_that_does_not_exist(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "metrics.lm.loss.update=my_model.parts.nl").refused(
+        "metrics.lm.loss.update", "has no 'nl'", "'nll'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "method"),
+    [
+        ("def loss_fn(", "def loss(", "loss", "loss_fn()"),
+        ("def configure(", "def setup(", "loss", "configure()"),
+        ("def predict(", "def generate(", "predictor", "predict()"),
+        ("def to_dict(", "def to_rows(", "predictor", "to_dict()"),
+        ("def __call__(", "def collate(", "datamodule.collators.lm", "__call__()"),
+        ("def forward(", "def forwards(", "model", "forward()"),
+    ],
+)
+def test_a_component_without_a_method_of_its_contract(
+    project: Path, xlm: Run, old: str, new: str, key: str, method: str
+) -> None:
+    change(project, old, new)
+    xlm(EXPERIMENT).refused(f"config key '{key}'", f"lacks {method}", "contract", "contracts.py")
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "method"),
+    [("Loss", "LossFunction", "loss_fn"), ("Predictor", "Predictor", "to_dict"), ("Collator", "Collator", "__call__")],
+)
+def test_a_method_that_is_only_inherited_from_the_protocol(
+    project: Path, xlm: Run, name: str, protocol: str, method: str
+) -> None:
+    text = PARTS.replace(f"class {name}:", f"class {name}(contracts.{protocol}):").replace(
+        f"def {method}(", "def other("
+    )
+    write(project / PARTS_FILE, text.replace("import torch\n", "import torch\nfrom xlm_runtime import contracts\n"))
+    xlm(EXPERIMENT).refused(f"lacks {method}()")
+
+
+def test_a_loss_that_inherits_from_the_protocol_need_not_configure(project: Path, xlm: Run) -> None:
+    text = PARTS.replace("class Loss:", "class Loss(contracts.LossFunction):").replace("def configure(", "def other(")
+    write(project / PARTS_FILE, text.replace("import torch\n", "import torch\nfrom xlm_runtime import contracts\n"))
+    xlm(EXPERIMENT, "debug=fast_dev_run").done()
+
+
+def test_a_required_argument_that_no_config_gives(project: Path, xlm: Run) -> None:
+    write(project / "my_model/configs/collator/my_model.yaml", "_target_: my_model.parts.Collator\n")
+    xlm(EXPERIMENT).refused(
+        "my_model.parts.Collator needs the argument length", "datamodule.collators.lm.length", "config"
+    )
+
+
+def test_a_part_that_does_not_take_what_the_runtime_gives(project: Path, xlm: Run) -> None:
+    change(project, "def __init__(self, model, tokenizer, noise_schedule=None, scale=1.0)", "def __init__(self, scale)")
+    xlm(EXPERIMENT).refused("my_model.parts.Loss", "takes no argument", "model, noise_schedule, tokenizer")
+
+
+def test_a_part_that_raises(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "model.width=-1").refused("my_model.parts.Model", "config node 'model'", "RuntimeError", "-1")
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ('{"lss": loss}', ["loss_fn returned no 'loss', only: lss"]),
+        ("{}", ["loss_fn returned no 'loss', only: an empty dict"]),
+        ("loss", ["loss_fn returned a tensor of shape ()", "a dict"]),
+        ("None", ["loss_fn returned a value of type NoneType", "a dict"]),
+        ('{"loss": loss.item()}', ["'loss' a value of type float", "scalar tensor"]),
+        ('{"loss": loss.expand(2)}', ["'loss' a tensor of shape (2,)", "scalar tensor"]),
+        ('{"loss": loss.detach()}', ["'loss' a tensor of shape ()", "without gradient"]),
+    ],
+)
+def test_a_loss_that_returns_something_else(project: Path, xlm: Run, returned: str, words: list[str]) -> None:
+    change(project, 'return {"loss": loss * self.scale}', f"return {returned}")
+    xlm(EXPERIMENT).refused(*words)
+    assert not (project / "runs").exists()
+
+
+def test_the_tracking_of_a_scalar_that_is_not_returned(project: Path, xlm: Run) -> None:
+    result = xlm(EXPERIMENT, "harness.track=[loss, los]")
+    result.refused("harness.track names 'los'", "returned only: loss", "Did you mean 'loss'?")
+    assert not (project / "runs").exists()
+
+
+def test_the_tracking_of_what_is_no_scalar(project: Path, xlm: Run) -> None:
+    change(project, 'return {"loss": loss * self.scale}', 'return {"loss": loss, "ids": batch["ids"]}')
+    xlm(EXPERIMENT, "harness.track=[loss, ids]").refused("harness.track names 'ids'", "a tensor of shape (4, 8)")
+
+
+def test_the_tracking_of_a_python_number(project: Path, xlm: Run) -> None:
+    change(project, 'return {"loss": loss * self.scale}', 'return {"loss": loss, "rows": len(batch["ids"])}')
+    xlm(EXPERIMENT, "harness.track=[loss, rows]").done()
+    header, *_ = (project / "runs/default/metrics.csv").read_text(encoding="utf-8").splitlines()
+    assert "train/rows" in header.split(",")
+
+
+def test_prediction_rows_that_are_no_list_of_dicts(project: Path, xlm: Run) -> None:
+    change(project, 'return [{"text"', 'return [0] or [{"text"')
+    xlm(EXPERIMENT).refused("to_dict returned a value of type list", "one dict a row")
+
+
+def test_prediction_rows_that_json_cannot_say(project: Path, xlm: Run) -> None:
+    change(project, '"truth": self.tokenizer.decode(t)', '"truth": torch.tensor(t)')
+    xlm(EXPERIMENT).refused("to_dict", "not JSON-serialisable", "tensor.tolist()")
+
+
+def test_a_command_that_cannot_be_imported(project: Path, xlm_process: Run) -> None:
+    write(project / "my_model/configs/commands.yaml", "show: my_model.absent.main\n")
+    xlm_process("job_type=show").refused(
+        "command 'show' in the commands.yaml of", str(project / "my_model"), "No module named 'my_model.absent'"
+    )
+
+
+def test_a_commands_file_that_names_no_function(project: Path, xlm: Run) -> None:
+    file = write(project / "my_model/configs/commands.yaml", "# commands\nshow: main\n")
+    xlm("job_type=show").refused(f"{file}, line 2", "'show'", "not the dotted path of a function")
+
+
+def test_a_fault_of_the_model_is_shown_with_its_traceback(project: Path, xlm: Run) -> None:
+    file = change(project, "return self.head(", "return self.haed(")
+    result = xlm(EXPERIMENT)
+    assert result.code == 1
+    assert "Traceback" in result.err and str(file) in result.err and "'haed'" in result.err
+    assert not (project / "runs").exists()

@@ -1,0 +1,241 @@
+"""Configurations that cannot be composed, keys that nobody declares, words that are no overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from outcomes import Run
+from tiny_models import write
+
+EXPERIMENT = "my_model/configs/experiment/mine.yaml"
+CHOICES = """\
+defaults:
+  - override /model: my_model
+  - override /model_type: my_model
+  - override /datamodule: star_easy_my_model
+"""
+
+
+@pytest.mark.parametrize("group", ["experiment", "model", "model_type", "datamodule", "dataset", "optimizer", "debug"])
+def test_a_config_that_does_not_exist(project: Path, xlm: Run, group: str) -> None:
+    result = xlm("experiment=star_easy_my_model", f"{group}=nothing")
+    result.refused(f"Could not find '{group}/nothing'", f"configs/{group}/nothing.yaml", f"What exists in '{group}'")
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.parametrize("missing", ["model", "model_type"])
+def test_a_registered_model_without_one_of_its_configs(project: Path, xlm: Run, missing: str) -> None:
+    (project / f"my_model/configs/{missing}/my_model.yaml").rename(project / f"my_model/configs/{missing}/other.yaml")
+    result = xlm("job_type=train", "model=my_model", "model_type=my_model")
+    result.refused(f"Could not find '{missing}/my_model'", f"What exists in '{missing}': ", "other")
+    assert "Searched" not in result.err  # the model itself is found
+
+
+def test_a_missing_config_that_a_file_asks_for(project: Path, xlm_process: Run) -> None:
+    file = write(project / EXPERIMENT, CHOICES.replace("/model: my_model", "/model: my_modle"))
+    result = xlm_process("experiment=mine")
+    result.refused("Could not find 'model/my_modle'", f"Written in {file}, line 2", "Did you mean 'my_model'?")
+
+
+BAD_YAML = {
+    "an open bracket": ("seed: 1\nlist: [1, 2\nlast: 3\n", ["line 3, column 5", "not valid YAML"]),
+    "a tab": ("trainer:\n\tmax_steps: 3\n", ["line 2, column 1", "not valid YAML", "spaces"]),
+    "a list": ("# nothing but\n- a\n- list\n", ["line 2", "found a list", "mapping"]),
+    "words": ("only words\n", ["line 1", "'only words'", "mapping"]),
+    "a key twice": ("seed: 1\nseed: 2\n", ["line 2, column 1", "duplicate key seed"]),
+    "a control character": ("seed: 1\nseed: \x01\n", ["line 2", "not valid YAML"]),
+    "an unknown alias": ("seed: *start\n", ["line 1", "undefined alias"]),
+    "defaults that are no list": ("seed: 1\ndefaults: my_model\n", ["line 2", "'defaults'", "expected a list"]),
+    "a misspelt override": ("defaults:\n  - overide /model: my_model\n", ["line 2", "Expected 'override /model'"]),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BAD_YAML.values(), ids=BAD_YAML)
+def test_bad_yaml_in_an_experiment(project: Path, xlm: Run, text: str, words: list[str]) -> None:
+    file = write(project / EXPERIMENT, text)
+    xlm("experiment=mine").refused(str(file), *words)
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["datamodule/star_easy_my_model", "collator/my_model", "model/my_model"])
+@pytest.mark.parametrize("case", ["an open bracket", "a tab", "a list"])
+def test_bad_yaml_in_a_file_below(project: Path, xlm: Run, name: str, case: str) -> None:
+    text, words = BAD_YAML[case]
+    file = write(project / f"my_model/configs/{name}.yaml", text)
+    xlm("experiment=star_easy_my_model").refused(str(file), *words)
+
+
+def test_a_config_that_is_not_utf_8(project: Path, xlm_process: Run) -> None:
+    file = project / "my_model/configs/model/my_model.yaml"
+    file.write_bytes("_target_: a.b\nname: größe\n".encode("latin-1"))
+    xlm_process("experiment=star_easy_my_model").refused(f"{file}, line 2", "UTF-8")
+
+
+def test_a_group_in_a_defaults_list_that_there_is_not(project: Path, xlm: Run) -> None:
+    file = write(project / EXPERIMENT, CHOICES.replace("/model:", "/modle:"))
+    xlm("experiment=mine").refused("Unknown group 'modle'", f"Written in {file}, line 2", "Did you mean 'model'")
+
+
+def test_a_choice_without_override(project: Path, xlm: Run) -> None:
+    file = write(project / EXPERIMENT, CHOICES.replace("override /model:", "/model:"))
+    xlm("experiment=mine").refused("'model' is chosen twice", "override /model: my_model", f"{file}, line 2")
+
+
+def test_an_interpolation_to_nothing(project: Path, xlm: Run) -> None:
+    file = write(project / EXPERIMENT, CHOICES + "batch_size: ${size_of_batch}\n")
+    xlm("experiment=mine").refused("key 'batch_size'", "'size_of_batch' not found", f"{file}, line 5")
+
+
+def test_an_interpolation_that_does_not_end(project: Path, xlm: Run) -> None:
+    write(project / EXPERIMENT, CHOICES + "batch_size: ${size\n")
+    xlm("experiment=mine").refused("key 'batch_size'", "${size")
+
+
+def test_no_model_at_all(project: Path, xlm: Run) -> None:
+    xlm("job_type=train").refused("no 'model'", "experiment=", "model_type=")
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "found", "near"),
+    [
+        ("sede=1", "'sede'", "'seed'"),
+        ("max_steps=3", "'max_steps'", "'trainer.max_steps'"),
+        ("trainer.max_step=3", "'trainer.max_step'", "'trainer.max_steps'"),
+        ("trainr.max_steps=3", "'trainr.max_steps'", "'trainer.max_steps'"),
+        ("optimizer.learning_rate=1", "'optimizer.learning_rate'", "'+optimizer.learning_rate=...'"),
+        ("predictor._targe_=a.b", "'predictor._targe_'", "'+predictor._targe_=...'"),
+        ("experimnt=star_easy_my_model", "'experimnt'", "'experiment'"),
+        ("modl=my_model", "'modl'", "'model'"),
+        ("optimizer=adam", "'optimizer/adam'", "'adamw'"),
+        ("debug=overfitt", "'debug/overfitt'", "'overfit'"),
+        ("model=my_modle", "'model/my_modle'", "'my_model'"),
+        ("+trainr.max_steps=3", "'trainr'", "'trainer'"),
+        ("+sede=1", "'sede'", "'seed'"),
+        ("optimizer.groups={modle: {lr: 1}}", "'optimizer.groups'", "'+optimizer.groups=...'"),
+    ],
+)
+def test_a_mistyped_key_on_the_command_line(project: Path, xlm: Run, word: str, found: str, near: str) -> None:
+    xlm("experiment=star_easy_my_model", word).refused(found, near)
+    assert not (project / "runs").exists()
+
+
+def test_two_mistyped_keys_among_flags(project: Path, xlm_process: Run) -> None:
+    result = xlm_process("--cfg", "job", "experiment=star_easy_my_model", "sede=1", "modl=a")
+    result.refused("Unknown key", "Did you mean")
+
+
+def test_what_is_added_to_a_component_reaches_it(project: Path, xlm: Run) -> None:
+    write(
+        project / "my_model/configs/model/my_model.yaml", "_target_: my_model.parts.Model\nvocab_size: ${vocab.size}\n"
+    )
+    xlm("experiment=star_easy_my_model", "+model.width=7", "debug=fast_dev_run").done()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("trainr: {max_steps: 3}\n", ["'trainr'", "Did you mean 'trainer'?"]),
+        ("monitor: {metrc: val/loss}\n", ["'monitor.metrc'", "Did you mean 'metric'?"]),
+        ("metrics: {predictions: {}}\n", ["'metrics.predictions'", "'prediction'"]),
+        ("trainer: {max_step: 3}\n", ["takes no argument 'max_step'", "'trainer.max_step'", "'max_steps'"]),
+        ("datamodule: {limt: 3}\n", ["takes no argument 'limt'", "'datamodule.limt'", "'limit'"]),
+        ("harness: {trak: [loss]}\n", ["takes no argument 'trak'", "'harness.trak'", "'track'"]),
+        ("model: {widht: 3}\n", ["my_model.parts.Model takes no argument 'widht'", "'width'"]),
+        ("datamodule: {collators: {predict: {a: 1}}}\n", ["datamodule.collators names predict", "lm, prediction"]),
+        ("metrics: {lm: {loss: {metrik: {}}}}\n", ["'metrics.lm.loss'", "'metrik'", "'metric' and 'update'"]),
+        ("optimizer: {groups: {modle: {lr: 1}}}\n", ["optimizer.groups", "'modle'", "model"]),
+    ],
+)
+def test_a_mistyped_key_in_an_experiment(project: Path, xlm: Run, text: str, words: list[str]) -> None:
+    file = write(project / EXPERIMENT, CHOICES + text)
+    result = xlm("experiment=mine", "dataset.sizes={train: 8, val: 4, test: 4}")
+    result.refused(*words)
+    if "takes no argument" in words[0] or "Did you mean" in words[-1]:
+        assert f"Written in {file}, line 5" in result.err
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("experiment", ["'experiment'", "key=value", "experiment=..."]),
+        ("experimnt", ["'experimnt'", "key=value", "Did you mean 'experiment'"]),
+        ("=x", ["'=x'", "key=value"]),
+        ("trainer={max_steps: 2", ["'trainer={max_steps: 2'", "bracket"]),
+        ("trainer.max_steps=[1", ["'trainer.max_steps=[1'", "bracket"]),
+        ("job_name='a", ["job_name='a", "quotation mark"]),
+        ("job_type=", ["job_type is empty", "train, eval, generate"]),
+        ("job_type=trian", ["Unknown job type 'trian'", "Did you mean 'train'?", "Job types: train, eval, generate"]),
+    ],
+)
+def test_a_word_that_cannot_be_read(project: Path, xlm: Run, word: str, words: list[str]) -> None:
+    xlm("experiment=star_easy_my_model", word).refused(*words)
+    assert not (project / "runs").exists()
+
+
+def test_an_unknown_job_type_before_anything_else(home: Path, xlm_process: Run) -> None:
+    xlm_process("job_type=trian").refused("Unknown job type 'trian'", "Did you mean 'train'?")
+
+
+@pytest.mark.parametrize("words", [["--foo"], ["--cfg", "banana"], ["--cfg"]])
+def test_an_unknown_flag(project: Path, xlm_process: Run, words: list[str]) -> None:
+    result = xlm_process("experiment=star_easy_my_model", *words)
+    assert result.code == 2 and "Traceback" not in result.err
+    assert f"error: {'unrecognized arguments: --foo' if words == ['--foo'] else 'argument --cfg'}" in result.err
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("batch_size=0", ["batch_size is 0", "at least 1"]),
+        ("batch_size=many", ["batch_size is 'many'", "whole number"]),
+        ("eval_batch_size=0", ["eval_batch_size is 0", "at least 1"]),
+        ("num_workers=-1", ["num_workers is -1", "at least 0"]),
+        ("num_samples=0", ["num_samples is 0", "at least 1"]),
+        ("seed=-1", ["seed is -1", "at least 0"]),
+        ("seed=null", ["seed is None", "whole number"]),
+        ("checkpoint_every_n_steps=0", ["checkpoint_every_n_steps is 0", "at least 1"]),
+        ("global_batch_size=0", ["global_batch_size is 0", "at least 1"]),
+        ("global_batch_size=6", ["global_batch_size is 6", "batch_size 4", "multiple of 4"]),
+        ("compile=perhaps", ["compile is 'perhaps'", "true or false"]),
+        ("resume=1", ["resume is 1", "true or false"]),
+        ("job_name=", ["job_name is empty"]),
+        ("run_dir=", ["run_dir is empty"]),
+        ("experiment=", ["Could not find 'experiment/'", "star_easy_my_model"]),
+        ("monitor.mode=big", ["callbacks.best", "min, max"]),
+        ("split=nope", ["split is 'nope'", "train, val, test"]),
+        ("datamodule.limit=0", ["datamodule.limit is 0", "at least 1"]),
+        ("trainer.val_check_interval=0", ["trainer.val_check_interval is 0", "at least 1"]),
+        ("trainer.accelerator=gpuu", ["trainer", "gpuu"]),
+        ("trainer.devices=0", ["trainer.devices is 0", "trainer.accelerator=auto"]),
+        ("trainer.precision=12", ["trainer", "12"]),
+        ("model=null", ["model=null", "not null"]),
+    ],
+)
+def test_a_value_that_cannot_be(project: Path, xlm: Run, word: str, words: list[str]) -> None:
+    xlm("experiment=star_easy_my_model", word).refused(*words)
+    assert not (project / "runs").exists()
+
+
+def test_a_run_directory_that_cannot_be_made(project: Path, xlm: Run) -> None:
+    write(project / "file", "")
+    xlm("experiment=star_easy_my_model", "run_dir=file").refused("file is a file", "run_dir")
+    xlm("experiment=star_easy_my_model", "run_dir=file/run").refused("Cannot write file/run", "run_dir")
+    assert (project / "file").is_file()
+
+
+def test_a_gpu_that_is_not_there(project: Path, xlm: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+
+    for accelerator in (CUDAAccelerator, MPSAccelerator):
+        monkeypatch.setattr(accelerator, "is_available", staticmethod(lambda: False))
+    result = xlm("experiment=star_easy_my_model", "trainer.accelerator=gpu")
+    result.refused("trainer.accelerator is gpu", "trainer.accelerator=auto takes what this machine has")
+    assert not (project / "runs").exists()
+
+
+def test_a_metric_to_be_monitored_that_is_not_measured(project: Path, xlm: Run) -> None:
+    result = xlm("experiment=star_easy_my_model", "monitor.metric=val/exactmatch")
+    result.refused("val/exactmatch", "val/exact_match")

@@ -1,0 +1,32 @@
+"""A refactoring leaves the losses of the first 20 steps as they are.
+
+If a change of the numbers is meant: ``python -m tests.reference_models.golden arlm`` writes them anew. A further
+model joins with a line in ``golden.HELD`` and that command.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from golden import HELD, STEPS, golden_file, losses
+
+
+@pytest.mark.parametrize("model", sorted(HELD))
+def test_the_first_losses_are_those_that_were_written_down(model: str, tmp_path: Path) -> None:
+    expected = json.loads(golden_file(model).read_text(encoding="utf-8"))["losses"]
+    assert len(expected) == STEPS
+    assert losses(model, tmp_path) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("model", sorted(HELD))
+def test_the_model_learns_in_these_steps(model: str) -> None:
+    values = json.loads(golden_file(model).read_text(encoding="utf-8"))["losses"]
+    assert sum(values[-4:]) < sum(values[:4])
+
+
+@pytest.mark.parametrize("model", sorted(HELD))
+def test_the_losses_depend_on_the_seed(model: str, tmp_path: Path) -> None:
+    expected = json.loads(golden_file(model).read_text(encoding="utf-8"))["losses"]
+    assert losses(model, tmp_path, "seed=43", "trainer.max_steps=2") != pytest.approx(expected[:2], rel=1e-3)
