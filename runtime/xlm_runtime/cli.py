@@ -1,19 +1,19 @@
 """``xlm``: discover, compose, call one job.
 
-xlm                                       what there is
-xlm job_type=train experiment=...         train (also -m for sweeps, --cfg job to see the configuration)
-xlm job_type=eval job_name=...            a saved run, with its own configuration
+    xlm                                   what there is
+    xlm job_type=train experiment=...     train (also -m for sweeps, --cfg job to see the configuration)
+    xlm job_type=eval job_name=...        a saved run, with its own configuration
+
+This file stays quick: neither torch nor Hydra is imported before a job runs.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from collections.abc import Sequence
-from typing import NoReturn
 
 from xlm_runtime.errors import XlmError
+from xlm_runtime.exits import exit_without_reader, report
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,24 +32,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         exit_without_reader()
-
-
-def exit_without_reader() -> NoReturn:
-    """Exit as a program does whose output is read no further (``xlm | head -1``): silently, as if by SIGPIPE."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it exits
-    sys.exit(128 + 13)
-
-
-def report(error: XlmError) -> None:
-    """Print a user's error: the message alone, or with its traceback under XLM_TRACEBACK=1."""
-    if os.environ.get("XLM_TRACEBACK") == "1":
-        traceback.print_exception(error)
-    print(f"Error: {_name(error)}{error}", file=sys.stderr)
-
-
-def _name(error: XlmError) -> str:
-    # The specification's troubleshooting names this one error by its class.
-    return f"{type(error).__name__}: " if type(error).__name__ == "ExternalModelConflictError" else ""
 
 
 def _run(arguments: list[str]) -> None:

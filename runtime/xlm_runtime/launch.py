@@ -19,11 +19,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from xlm_runtime import config
-from xlm_runtime.cli import exit_without_reader, report
 from xlm_runtime.config_errors import check_choices, check_override
 from xlm_runtime.config_source import RUNTIME_CONFIGS, group_names
 from xlm_runtime.discovery import Discovery, activate, discover
 from xlm_runtime.errors import DiscoveryError, UnknownKeyError, XlmError, did_you_mean
+from xlm_runtime.exits import exit_without_reader, report
 from xlm_runtime.files import write_text
 from xlm_runtime.jobs import JOBS, ON_SAVED_RUNS
 from xlm_runtime.locate import locate

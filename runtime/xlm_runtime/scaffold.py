@@ -21,9 +21,9 @@ from typing import Any
 import yaml
 
 from xlm_runtime import __version__
-from xlm_runtime.cli import report
 from xlm_runtime.discovery import CORE_MODELS, discover, register
 from xlm_runtime.errors import ScaffoldError, XlmError, did_you_mean
+from xlm_runtime.exits import report
 from xlm_runtime.files import write_text
 from xlm_runtime.registry import REGISTRY_FILE
 
