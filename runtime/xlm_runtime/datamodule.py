@@ -16,6 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from xlm_runtime.errors import ConfigError, DataError
 from xlm_runtime.metrics import LoaderKind
+from xlm_runtime.sampler import EpochShuffle
 
 CollateFunction = Callable[[list[dict[str, Any]]], Any]
 
@@ -101,8 +102,9 @@ class DataModule(pl.LightningDataModule):
         return StatefulDataLoader(
             examples,
             batch_size=self.batch_size,
-            shuffle=self.shuffle,
-            generator=torch.Generator().manual_seed(self.seed) if self.shuffle else None,
+            sampler=EpochShuffle(examples, self.seed) if self.shuffle else None,
+            # Of the workers' seeds; without one, each epoch would draw from the global generator.
+            generator=torch.Generator().manual_seed(self.seed),
             # A last short batch would make its examples count for more; a split smaller than one batch is kept.
             drop_last=len(examples) >= self.batch_size,
             collate_fn=self.collators[LoaderKind.LM],

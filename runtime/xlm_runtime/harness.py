@@ -9,6 +9,7 @@ A model that needs more subclasses Harness in its own repository and names it in
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from xlm_runtime import checkpoint as checkpoints
 from xlm_runtime.errors import ConfigError, ContractError, did_you_mean
 from xlm_runtime.metrics import LoaderKind, MetricSet
-from xlm_runtime.optim import parameter_groups
+from xlm_runtime.optim import group_options, keep_options, parameter_groups
 from xlm_runtime.predictions import Row, rows_file, write_rows
 from xlm_runtime.trainer import log_interval, writes_nothing
 
@@ -88,6 +89,7 @@ class Harness(pl.LightningModule):
         self._tracked: dict[str, Tensor] = {}
         self._tracked_steps = 0
         self._rows: list[Row] = []
+        self._configured: tuple[torch.optim.Optimizer, Any, list[dict[str, Any]]] | None = None
         self.trained_steps = 0  # of weights that were loaded, not trained by this Trainer
 
     def parts(self) -> dict[str, nn.Module]:
@@ -101,11 +103,19 @@ class Harness(pl.LightningModule):
         Without this, a loss that is an ``nn.Module`` would put every weight of the model into the state dict twice.
         """
         parts = self.parts()
-        for owner in parts.values():
-            for name, child in list(owner._modules.items()):
-                if any(child is other for other in parts.values()):
-                    del owner._modules[name]
-                    object.__setattr__(owner, name, child)
+        for module in [module for part in parts.values() for module in part.modules()]:
+            for name, child in list(module._modules.items()):
+                if any(child is part for part in parts.values()):
+                    del module._modules[name]
+                    object.__setattr__(module, name, child)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the name of the running hook some fifty times a step, and nn.Module would each time look
+        # whether that text is a parameter.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     # -- setup ---------------------------------------------------------------------------------------------
 
@@ -127,12 +137,15 @@ class Harness(pl.LightningModule):
         if not groups:
             raise ConfigError("The model has no trainable parameters: there is nothing to optimise.")
         optimizer = self._make_optimizer(groups)
-        if self._make_lr_scheduler is None:
+        scheduler = self._make_lr_scheduler(optimizer) if self._make_lr_scheduler is not None else None
+        self._configured = (optimizer, scheduler, group_options(optimizer))
+        if scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._make_lr_scheduler(optimizer), "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        if self._configured is not None and self.global_step > 0:  # a continued run
+            keep_options(*self._configured)
 
     # -- training ------------------------------------------------------------------------------------------
 
@@ -141,18 +154,23 @@ class Harness(pl.LightningModule):
         if not self._output_checked:  # at the first step only, of shapes and types: no step waits for the device
             check_loss_output(output, self.track)
             self._output_checked = True
-        self._log_tracked(output)
+        self._log_tracked(output, batch_idx)
         loss: Tensor = output["loss"]
         return loss
 
-    def _log_tracked(self, output: Mapping[str, Any]) -> None:
+    # Lightning reads this signature at every step; worked out once, it costs a tenth of what a step's hooks cost.
+    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
+
+    def _log_tracked(self, output: Mapping[str, Any], batch_idx: int) -> None:
         # Sums stay on the device, and Lightning's log is called only where it would write: no step waits for
         # the device, and a step costs one addition.
         for name in self.track:
             value = torch.as_tensor(output[name]).detach()
             self._tracked[name] = self._tracked[name] + value if name in self._tracked else value.clone()
         self._tracked_steps += 1
-        if (self.global_step + 1) % log_interval(self.trainer) == 0:
+        # Of the batches whose gradients are accumulated, the last one makes the step.
+        steps = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
+        if steps and (self.global_step + 1) % log_interval(self.trainer) == 0:
             self.log_dict({f"train/{name}": total / self._tracked_steps for name, total in self._tracked.items()})
             self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
             self._tracked.clear()

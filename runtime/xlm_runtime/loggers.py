@@ -72,13 +72,13 @@ class MetricsCSV(Logger):
     def _read(self) -> list[dict[str, str]]:
         if not self.path.exists():
             return []
-        with self.path.open(encoding="utf-8", newline="") as stream:
-            # A killed process may leave half a last line: its row has no whole number for a step.
-            return [
-                {key: value for key, value in row.items() if value}
-                for row in csv.DictReader(stream)
-                if (row.get("step") or "").isdigit()
-            ]
+        # A killed process may leave half a last line: what no line break ends is no row.
+        whole_lines = self.path.read_text(encoding="utf-8").rpartition("\n")[0]
+        return [
+            {key: value for key, value in row.items() if value}
+            for row in csv.DictReader(whole_lines.splitlines())
+            if (row.get("step") or "").isdigit()
+        ]
 
     def _write(self) -> None:
         text = io.StringIO(newline="")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from xlm_runtime.errors import ConfigError
 
@@ -47,3 +49,27 @@ def parameter_groups(
             f"their own are: {', '.join(sorted(filled)) or 'none'}. Correct the name, or make the part an nn.Module."
         )
     return groups
+
+
+def group_options(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The options of each parameter group, without its parameters."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+def keep_options(optimizer: Optimizer, scheduler: LRScheduler | None, options: list[dict[str, Any]]) -> None:
+    """Give a restored optimizer the options that it was configured with now.
+
+    A checkpoint restores options too, so a continued run would ignore a changed ``optimizer.lr``. A rate that has
+    changed is scaled: where the schedule stands is kept. With the same options nothing changes, to the bit.
+
+    Args:
+        optimizer: after its state was restored.
+        scheduler: its schedule, restored, or None.
+        options: as ``group_options`` gave them when the optimizer was made.
+    """
+    for position, (group, wanted) in enumerate(zip(optimizer.param_groups, options, strict=True)):
+        old, new = group.get("initial_lr", group["lr"]), wanted.get("initial_lr", wanted["lr"])
+        rate = group["lr"] if old == new else group["lr"] * new / old
+        group.update({**wanted, "lr": rate})
+        if scheduler is not None:
+            scheduler.base_lrs[position] = new

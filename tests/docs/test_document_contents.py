@@ -121,3 +121,9 @@ def test_decisions_are_numbered_listed_and_complete() -> None:
         assert f"decisions/{file.name}" in navigation
         parts = re.findall(r"^\*\*(\w+)\.\*\*", file.read_text(encoding="utf-8"), re.MULTILINE)
         assert parts == ["Context", "Decision", "Consequences"], file.name
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = text_of("mkdocs.yml").partition("\nnav:")[2]
+    written = [page for page in DOCS.rglob("*.md") if page.parent.name != "results"]
+    assert [name for page in written if (name := page.relative_to(DOCS).as_posix()) not in navigation] == []

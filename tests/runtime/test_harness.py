@@ -339,6 +339,11 @@ def test_a_fast_dev_run_writes_no_rows(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sanity_check_before_training_writes_no_rows(tmp_path: Path) -> None:
+    fit(tiny.make_harness(run_dir=tmp_path), max_steps=1, limit_val_batches=1.0, num_sanity_val_steps=1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_predicting_returns_every_row_and_logs_nothing() -> None:
     trainer = tiny.make_trainer()
     batches = trainer.predict(tiny.make_harness(), datamodule=tiny.make_datamodule())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -152,9 +153,12 @@ class Runs:
 
     def __init__(self, cache: Path, directory: Path, *overrides: str) -> None:
         self.whole, self.halves, self.again = directory / "whole", directory / "halves", directory / "again"
+        self.thirds = directory / "thirds"
         steps(cache, self.whole, 8, *overrides)
-        for count in (2, 8):
+        for count in (3, 8):  # step 3 is the end of an epoch, and no multiple of checkpoint_every_n_steps
             steps(cache, self.halves, count, *overrides)
+        for count in (2, 5, 8):
+            steps(cache, self.thirds, count, *overrides)
         for count in (4, 6, 8):
             steps(cache, self.again, count, *overrides)
 
@@ -170,6 +174,7 @@ def test_a_continued_run_ends_with_the_weights_of_one_that_never_stopped(runs: R
     assert expected["step"] == 8
     assert_equal(weights(runs.halves), expected)
     assert_equal(weights(runs.again), expected)
+    assert_equal(weights(runs.thirds), expected)
 
 
 def test_a_continued_run_logs_each_step_once_and_with_the_same_values(runs: Runs) -> None:
@@ -177,6 +182,7 @@ def test_a_continued_run_logs_each_step_once_and_with_the_same_values(runs: Runs
     assert [int(row["step"]) for row in expected] == list(range(8))
     assert rows(runs.halves) == expected
     assert rows(runs.again) == expected
+    assert rows(runs.thirds) == expected
 
 
 def test_the_learning_rate_goes_on_and_does_not_begin_again(runs: Runs) -> None:
@@ -219,6 +225,13 @@ def test_a_run_that_is_finished_stays_as_it_is(cache: Path, run_dir: Path) -> No
     assert rows(run_dir) == logged
 
 
+def test_the_end_of_training_is_a_checkpoint_whatever_the_interval(cache: Path, run_dir: Path, runs: Runs) -> None:
+    steps(cache, run_dir, 3, "checkpoint_every_n_steps=1000", "trainer.val_check_interval=1000")
+    assert checkpoint.read(run_dir / "checkpoints" / "last.ckpt")["global_step"] == 3
+    steps(cache, run_dir, 8, "checkpoint_every_n_steps=1000", "trainer.val_check_interval=1000")
+    assert_equal(weights(run_dir), weights(runs.whole))
+
+
 def test_the_order_of_training_is_that_of_the_seed(cache: Path, tmp_path: Path, runs: Runs) -> None:
     steps(cache, tmp_path / "same", 2)
     assert [row["train/loss"] for row in rows(tmp_path / "same")] == [row["train/loss"] for row in rows(runs.whole)[:2]]
@@ -226,11 +239,38 @@ def test_the_order_of_training_is_that_of_the_seed(cache: Path, tmp_path: Path, 
     assert rows(tmp_path / "other")[0]["train/loss"] != rows(runs.whole)[0]["train/loss"]
 
 
+def test_a_continued_run_begins_with_the_weights_of_the_checkpoint(cache: Path, run_dir: Path) -> None:
+    # A run from the beginning would arrive at the same weights, so the saved ones are changed: all tokens alike.
+    steps(cache, run_dir, 2)
+    last = run_dir / "checkpoints" / "last.ckpt"
+    contents = checkpoint.read(last)
+    contents["state_dict"]["model.head.weight"].zero_()
+    torch.save(contents, last)
+    steps(cache, run_dir, 3)
+    assert float(rows(run_dir)[2]["train/loss"]) == pytest.approx(math.log(VOCAB["size"]), abs=1e-5)
+
+
+def test_what_is_said_to_have_changed_since_the_run_began_has_changed(
+    cache: Path, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps(cache, run_dir, 4)
+    steps(cache, run_dir, 6, "optimizer.lr=0.5", "trainer.gradient_clip_val=0.1")
+    assert "optimizer.lr: 0.001 -> 0.5" in capsys.readouterr().out
+    assert [float(row["train/lr"]) for row in rows(run_dir)[4:]] == [0.5, 0.5]
+
+
 def test_accumulated_gradients_continue_too(cache: Path, tmp_path: Path) -> None:
     words = ("global_batch_size=16", "trainer.val_check_interval=100")
     steps(cache, tmp_path / "whole", 4, *words)
     for count in (2, 4):
         steps(cache, tmp_path / "halves", count, *words)
+    assert_equal(weights(tmp_path / "halves"), weights(tmp_path / "whole"))
+
+
+def test_dropout_continues_too(cache: Path, tmp_path: Path) -> None:
+    steps(cache, tmp_path / "whole", 4, "model.dropout=0.5")
+    for count in (2, 4):
+        steps(cache, tmp_path / "halves", count, "model.dropout=0.5")
     assert_equal(weights(tmp_path / "halves"), weights(tmp_path / "whole"))
 
 

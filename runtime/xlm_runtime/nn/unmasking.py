@@ -47,7 +47,7 @@ class CommitRule:
 
     def __post_init__(self) -> None:
         if self.name not in RULES:
-            raise ConfigError(f"The commit rule is {self.name!r}; expected one of: {', '.join(RULES)}.")
+            raise ConfigError(f"predictor.method is {self.name!r}; expected one of: {', '.join(RULES)}.")
         if self.measure not in MEASURES:
             raise ConfigError(f"predictor.confidence is {self.measure!r}; expected one of: {', '.join(MEASURES)}.")
         for key, value in (("confidence_noise", self.noise), ("gamma", self.gamma)):
@@ -113,7 +113,7 @@ def commit_below(doubt: Tensor, allowed: Tensor, gamma: float) -> Tensor:
     Returns:
         (n, T) bool.
     """
-    ordered, order = doubt.double().masked_fill(~allowed, math.inf).sort(dim=-1, stable=True)
+    ordered, order = doubt.masked_fill(~allowed, math.inf).sort(dim=-1, stable=True)
     # In this order the last of a prefix is its maximum: without it, the sum is that of those before.
     before = (ordered.cumsum(-1) - ordered).nan_to_num(math.inf)  # behind the allowed ones: inf - inf
     fits = before < gamma

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from documents import blocks
+from fresh_machine import Machine, publish_template, without_models
+from page_runner import check, run_page
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish_template(tmp_path_factory.mktemp("published") / "xlm-template")
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return without_models(tmp_path_factory.mktemp("installed") / "packages")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(tmp_path: Path, template: Path, installed: Path, cache: Path) -> Callable[[Path], None]:
+    """``run(page)``: all of its commands, in their order, on a fresh machine."""
+
+    def run(page: Path) -> None:
+        compared = [
+            check(page, block, printed)
+            for block, printed in run_page(page, Machine(tmp_path, template, installed, cache))
+        ]
+        assert len(compared) == sum(block.kind == "output" for block in blocks(page))
+
+    return run
