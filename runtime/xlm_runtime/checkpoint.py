@@ -17,6 +17,7 @@ from xlm_runtime import __version__
 from xlm_runtime.errors import CheckpointError, did_you_mean
 
 KEY = "xlm"
+RANDOM = "xlm_random_state"
 
 _REMEDY = "Remove it, or use another one: ckpt_path=<file>. Without it, training begins again."
 
@@ -24,6 +25,18 @@ _REMEDY = "Remove it, or use another one: ckpt_path=<file>. Without it, training
 def describe(checkpoint: dict[str, Any], config: str) -> None:
     """Put the run's configuration (YAML text) and the runtime's version into a checkpoint."""
     checkpoint[KEY] = {"config": config, "version": __version__}
+
+
+def random_state() -> dict[str, Any]:
+    """The states of torch's generators, as tensors: dropout and corruption of a continued run go on from them."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Set what ``random_state`` gave. Devices that are not there any more are left out."""
+    torch.set_rng_state(state["cpu"].cpu())
+    for device, device_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(device_state.cpu(), device)
 
 
 def find(run_dir: Path, names: tuple[str, ...] = ("best", "last")) -> Path | None:

@@ -130,6 +130,7 @@ class DataModule(pl.LightningDataModule):
             StatefulDataLoader(
                 examples,
                 batch_size=self.eval_batch_size,
+                generator=torch.Generator().manual_seed(self.seed),
                 collate_fn=self.collators[kind],
                 num_workers=self.num_workers,
                 pin_memory=torch.cuda.is_available(),

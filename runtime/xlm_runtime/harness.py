@@ -89,6 +89,7 @@ class Harness(pl.LightningModule):
         self._tracked: dict[str, Tensor] = {}
         self._tracked_steps = 0
         self._rows: list[Row] = []
+        self._random_state: dict[str, Any] | None = None
         self._configured: tuple[torch.optim.Optimizer, Any, list[dict[str, Any]]] | None = None
         self.trained_steps = 0  # of weights that were loaded, not trained by this Trainer
 
@@ -146,6 +147,8 @@ class Harness(pl.LightningModule):
     def on_train_start(self) -> None:
         if self._configured is not None and self.global_step > 0:  # a continued run
             keep_options(*self._configured)
+        if self._random_state is not None:  # last: building and restoring have drawn numbers too
+            checkpoints.restore_random_state(self._random_state)
 
     # -- training ------------------------------------------------------------------------------------------
 
@@ -217,13 +220,20 @@ class Harness(pl.LightningModule):
             self.log_dict({f"{split}/{name}": value for name, value in metric_set.compute().items()})
             metric_set.reset()
         rows, self._rows = self._rows, []
-        if rows and self.run_dir is not None and self.trainer.is_global_zero and not writes_nothing(self.trainer):
+        if rows and self.run_dir is not None and self.trainer.is_global_zero and not self._trial():
             write_rows(rows_file(self.run_dir, split, self.global_step or self.trained_steps), rows)
+
+    def _trial(self) -> bool:
+        return writes_nothing(self.trainer) or self.trainer.sanity_checking
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.describe(checkpoint, self.config)
+        checkpoint[checkpoints.RANDOM] = checkpoints.random_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._random_state = checkpoint.get(checkpoints.RANDOM)
 
 
 def check_loss_output(output: Any, track: Sequence[str]) -> None:

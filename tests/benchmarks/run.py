@@ -4,9 +4,11 @@
     python tests/benchmarks/run.py --only training,help
     python tests/benchmarks/run.py --quick              a rough look
 
-Ratios are of two things measured in turn in this run; a figure of the prior system stands beside them as it was
-published, from another machine. Nothing here is a test: no figure fails, and a machine busy with other work gives
-wider spreads (the JSON holds every single time).
+A ratio is the median over pairs, each of two things measured one after the other; a time or speed is that of the
+fastest repetition, the one that other work on the machine disturbed least. The prior system's figures come from
+another machine. Nothing here is a test: no figure fails. The JSON holds every single time.
+
+One thread by default: on a busy machine, two threads that wait for one another measure the other work.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import os
 import platform
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -38,11 +39,13 @@ MEASUREMENTS: dict[str, Callable[[Settings], list[Result]]] = {
     "generation": generation.measure,
 }
 
+NUMBERS = ("ours", "ratio", "by processor time")
+
 
 def main() -> None:
     """Exit status 1 if a measurement could not be made."""
     options = _options()
-    console = Console(width=None if sys.stdout.isatty() else 170)
+    console = Console(width=None if sys.stdout.isatty() else 190)
     results: dict[str, list[Result]] = {}
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="xlm-bench-") as work:
@@ -53,13 +56,13 @@ def main() -> None:
             try:
                 results[name] = MEASUREMENTS[name](settings)
             except Exception as error:  # the others are still worth having
-                traceback.print_exc()
+                print(error, file=sys.stderr)
                 failures[name] = str(error)
     console.print(_table([row for rows in results.values() for row in rows]))
     print(f"{options.json}")
     _write(options, results, failures)
     for name, words in failures.items():
-        print(f"failed: {name}: {words.splitlines()[0]}")
+        print(f"failed: {name}: {words.splitlines()[-1]}")
     sys.exit(1 if failures else 0)
 
 
@@ -73,7 +76,7 @@ def _options() -> argparse.Namespace:
         help=f"comma-separated, of: {', '.join(MEASUREMENTS)}",
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
-    parser.add_argument("--threads", type=int, help="of torch, both sides (default: torch's own choice)")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, on both sides; 0: torch's own choice")
     parser.add_argument("--json", type=Path, default=REPOSITORY / "build" / "bench" / "results.json")
     return parser.parse_args()
 
@@ -86,13 +89,15 @@ def _names(text: str) -> list[str]:
 
 
 def _table(results: list[Result]) -> Table:
-    table = Table(title="xlm bench")
-    for column in ("measurement", "ours", "compared with", "ratio", "aim", "prior system"):
-        table.add_column(column, justify="right" if column in ("ours", "ratio") else "left")
+    table = Table(
+        title="xlm bench", caption="times: the fastest repetition; ratios: the median over neighbouring pairs"
+    )
+    for column in ("measurement", "ours", "compared with", "ratio", "by processor time", "aim", "prior system"):
+        table.add_column(column, justify="right" if column in NUMBERS else "left")
     for row in results:
         verdict = {True: "  met", False: "  not met", None: ""}[row.met]
-        ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
-        table.add_row(row.name, row.ours, row.compared_with, ratio, row.aim + verdict, row.prior)
+        ratios = ("" if value is None else f"{value:.3g}" for value in (row.ratio, row.processor_ratio))
+        table.add_row(row.name, row.ours, row.compared_with, *ratios, row.aim + verdict, row.prior)
     return table
 
 

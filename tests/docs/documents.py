@@ -1,12 +1,12 @@
 """The documents as tests see them: pages, and in each page the blocks that mean something.
 
-An HTML comment in front of a fence says what the block is; readers do not see it:
+A fence is what its first line says, and an HTML comment in front of it says more; readers do not see that:
 
-    ```bash                            a command: it is run
-    <!-- run: exit=2 -->               … and ends with this status
+    ```python title="my_model/x.py"    a file: it is written, relative to where the page's shell stands
+    ```bash                            commands: they are run
+    <!-- run: exit=2 -->               … the last of them ends with this status
     <!-- run: env=MAKEFLAGS=-n -->     … with a variable set
-    <!-- run: skip reason=... -->      … is not run; only where it cannot be
-    <!-- file: my_model/x.py -->       the fence is written to this file, relative to where the page's shell stands
+    <!-- run: skip reason=... -->      … they are not run; only where they cannot be
     <!-- output -->                    the fence is what the last command printed; a line ``…`` stands for any lines,
                                        ``…`` within a line for any text
     <!-- output: numbers vary -->      … and a number for any number
@@ -21,8 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_FENCE = re.compile(r"^(`{3,})(\w*)[^`]*$")
-_MARK = re.compile(r"^<!-- (run|file|output)(?:: (.*?))? -->$")
+_FENCE = re.compile(r'^(`{3,})(\w*|\{\.\w+\})(?: title="([^"`]+)")?$')
+_MARK = re.compile(r"^<!-- (run|output)(?:: (.*?))? -->$")
 _HIDDEN = re.compile(r"^<!-- hidden\b(?:: (.*))?$")
 
 
@@ -78,12 +78,15 @@ def blocks(page: Path) -> list[Block]:
             position = end
         elif fence := _FENCE.match(line):
             end = _end(page, lines, position, fence[1])
+            if fence[3]:
+                kind, detail = "file", fence[3]
             found.append(
                 _block(lines, position, end, kind or ("run" if fence[2] == "bash" else "shown"), detail, fence[2])
             )
             kind, detail, position = "", "", end
-        elif line.strip():
-            assert not kind, f"{page_name(page)}, line {position}: no fence after the comment"
+        else:
+            assert not line.startswith("```"), f"{page_name(page)}, line {position + 1}: what is this fence?"
+            assert not (kind and line.strip()), f"{page_name(page)}, line {position + 1}: no fence after the comment"
         position += 1
     return found
 

@@ -113,6 +113,15 @@ def test_no_page_names_a_place_of_the_writers_machine(page: Path) -> None:
     assert not found
 
 
+@pytest.mark.parametrize("page", pages(), ids=page_name)
+def test_included_files_are_included(page: Path) -> None:
+    # A formatter of Python takes the sign for arithmetic: such fences begin with {.python}, which it leaves alone.
+    text = page.read_text(encoding="utf-8")
+    included = re.findall(r'^--8<-- "(.+)"$', text, re.MULTILINE)
+    assert len(included) == len(re.findall(r"8\s*<\s*--", text))
+    assert [name for name in included if not (ROOT / name).is_file()] == []
+
+
 def test_decisions_are_numbered_listed_and_complete() -> None:
     assert [file.name[:3] for file in DECISIONS] == [f"{number:03}" for number in range(1, len(DECISIONS) + 1)]
     overview, navigation = text_of("docs/decisions/index.md"), text_of("mkdocs.yml")

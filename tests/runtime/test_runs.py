@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import tiny_parts as tiny
 import torch
@@ -205,12 +207,26 @@ def test_a_run_directory_holds_these_files_and_no_others(runs: Runs) -> None:
     assert files == {"config.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
 
 
+class PowerCut(pl.Callback):
+    """Ends training when so many steps are done."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == self.steps:
+            raise OSError("no current")
+
+
 def test_steps_that_the_last_checkpoint_does_not_hold_are_made_and_logged_again(
     cache: Path, run_dir: Path, runs: Runs
 ) -> None:
-    # Stopped at step 5, continued from the checkpoint of step 4.
-    steps(cache, run_dir, 5)
+    with pytest.raises(OSError, match="no current"):
+        steps(cache, run_dir, 8, f"+callbacks.cut={{_target_: {__name__}.PowerCut, steps: 5}}")
     assert checkpoint.read(run_dir / "checkpoints" / "last.ckpt")["global_step"] == 4
+    assert [row["step"] for row in rows(run_dir)] == ["0", "1", "2", "3", "4"]
     steps(cache, run_dir, 8)
     assert_equal(weights(run_dir), weights(runs.whole))
     assert rows(run_dir) == rows(runs.whole)
@@ -226,9 +242,18 @@ def test_a_run_that_is_finished_stays_as_it_is(cache: Path, run_dir: Path) -> No
 
 
 def test_the_end_of_training_is_a_checkpoint_whatever_the_interval(cache: Path, run_dir: Path, runs: Runs) -> None:
-    steps(cache, run_dir, 3, "checkpoint_every_n_steps=1000", "trainer.val_check_interval=1000")
-    assert checkpoint.read(run_dir / "checkpoints" / "last.ckpt")["global_step"] == 3
-    steps(cache, run_dir, 8, "checkpoint_every_n_steps=1000", "trainer.val_check_interval=1000")
+    words = ("checkpoint_every_n_steps=1000", "trainer.val_check_interval=1000")
+    steps(cache, run_dir, 4, *words)
+    assert weights(run_dir)["step"] == 4
+    steps(cache, run_dir, 8, *words)
+    assert_equal(weights(run_dir), weights(runs.whole))
+
+
+def test_the_end_of_the_last_epoch_is_a_checkpoint(cache: Path, run_dir: Path, runs: Runs) -> None:
+    words = ("checkpoint_every_n_steps=1000", "trainer.val_check_interval=1000")
+    steps(cache, run_dir, -1, *words, "trainer.max_epochs=2")
+    assert weights(run_dir)["step"] == 6
+    steps(cache, run_dir, 8, *words)
     assert_equal(weights(run_dir), weights(runs.whole))
 
 

@@ -2,13 +2,15 @@
 
 Machines are shared and noisy, so nothing is compared with a number of another hour: both sides run in turn
 (A B, B A, A B, …) and the ratio is the median over the pairs. A burst of other work then spoils a pair or
-two, and a slow hour slows both sides alike.
+two, and a slow hour slows both sides alike. Each time is taken by two clocks: the wall's, which is what a user
+waits, and the processor's, which stands still while other work has the processor.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BENCHMARKS = REPOSITORY / "tests" / "benchmarks"
@@ -30,12 +32,12 @@ class Settings:
 
     Attributes:
         quick: fewer repetitions, shorter work: to see that it runs, and roughly where it stands.
-        threads: of torch on both sides; None leaves torch's own choice.
+        threads: of torch, on both sides; 0 leaves torch's own choice.
         work: an empty directory for whatever a measurement writes.
     """
 
     quick: bool
-    threads: int | None
+    threads: int
     work: Path
 
     def repeats(self, usual: int, quick: int) -> int:
@@ -50,7 +52,8 @@ class Result:
         name: what was measured.
         ours: the runtime's figure, as text with its unit.
         compared_with: what stood beside it in the same run, and its figure.
-        ratio: ours over the other, as the row's words say; None where there is nothing to divide by.
+        ratio: ours over the other, by the wall clock; None where there is nothing to divide by.
+        processor_ratio: the same by processor time.
         aim: in words; empty if none was set.
         met: whether the aim is met; None if none was set.
         prior: the prior system's figure, measured elsewhere.
@@ -61,57 +64,75 @@ class Result:
     ours: str
     compared_with: str = ""
     ratio: float | None = None
+    processor_ratio: float | None = None
     aim: str = ""
     met: bool | None = None
     prior: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
 
+class Seconds(NamedTuple):
+    """How long something took, by both clocks."""
+
+    wall: float
+    processor: float
+
+    def __sub__(self, other: Seconds) -> Seconds:
+        return Seconds(self.wall - other.wall, self.processor - other.processor)
+
+    def __str__(self) -> str:
+        return f"{_words(self.wall)} (processor {_words(self.processor)})"
+
+
 @dataclass(frozen=True)
 class Pairs:
-    """Seconds of A and B, measured in turn; ``a[i]`` and ``b[i]`` were neighbours in time."""
+    """Times of A and B, measured in turn; ``a[i]`` and ``b[i]`` were neighbours in time."""
 
-    a: list[float]
-    b: list[float]
-
-    @property
-    def median_a(self) -> float:
-        return statistics.median(self.a)
-
-    @property
-    def median_b(self) -> float:
-        return statistics.median(self.b)
-
-    @property
-    def ratios(self) -> list[float]:
-        """a / b, pair by pair."""
-        return [a / b for a, b in zip(self.a, self.b, strict=True)]
+    a: list[Seconds]
+    b: list[Seconds]
 
     @property
     def ratio(self) -> float:
-        """The median of a / b."""
-        return statistics.median(self.ratios)
+        """The median of a / b, pair by pair, by the wall clock."""
+        return statistics.median(a.wall / b.wall for a, b in zip(self.a, self.b, strict=True))
 
-    def details(self) -> dict[str, Any]:
-        """For the JSON: all seconds, and the ratio of the fastest of each side, which noise touches least."""
-        return {"a_seconds": self.a, "b_seconds": self.b, "ratio_of_fastest": min(self.a) / min(self.b)}
+    @property
+    def processor_ratio(self) -> float:
+        return statistics.median(a.processor / b.processor for a, b in zip(self.a, self.b, strict=True))
+
+    def details(self, a: str, b: str) -> dict[str, Any]:
+        """For the JSON: every single time of both sides, by their names."""
+        return {
+            name: {"wall": [t.wall for t in side], "processor": [t.processor for t in side]}
+            for name, side in ((a, self.a), (b, self.b))
+        }
 
 
-def alternate(a: Callable[[], float], b: Callable[[], float], repeats: int) -> Pairs:
-    """Call both ``repeats`` times in turn, each first in every other pair; both return seconds."""
+def fastest(times: Sequence[Seconds]) -> Seconds:
+    """The one that other work disturbed least, by each clock."""
+    return Seconds(min(t.wall for t in times), min(t.processor for t in times))
+
+
+def alternate(a: Callable[[], Seconds], b: Callable[[], Seconds], repeats: int) -> Pairs:
+    """Call both ``repeats`` times in turn, each first in every other pair."""
     pairs = Pairs([], [])
     for repeat in range(repeats):
         sides = [(a, pairs.a), (b, pairs.b)]
-        for call, seconds in sides if repeat % 2 == 0 else reversed(sides):
-            seconds.append(call())
+        for call, times in sides if repeat % 2 == 0 else reversed(sides):
+            times.append(call())
     return pairs
 
 
-def seconds_of(function: Callable[[], object]) -> float:
-    """How long one call takes."""
-    start = time.perf_counter()
+def now() -> Seconds:
+    """Both clocks of this process."""
+    return Seconds(time.perf_counter(), time.process_time())
+
+
+def seconds_of(function: Callable[[], object]) -> Seconds:
+    """How long one call takes in this process."""
+    start = now()
     function()
-    return time.perf_counter() - start
+    return now() - start
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -135,9 +156,16 @@ def run(command: Sequence[str], cwd: Path, **variables: str) -> str:
     return done.stdout
 
 
-def process_seconds(command: Sequence[str], cwd: Path, **variables: str) -> float:
-    """The wall time of a whole process."""
-    return seconds_of(lambda: run(command, cwd, **variables))
+def process_seconds(command: Sequence[str], cwd: Path, **variables: str) -> Seconds:
+    """How long a whole process takes."""
+    start, used = time.perf_counter(), _children()
+    run(command, cwd, **variables)
+    return Seconds(time.perf_counter() - start, _children() - used)
+
+
+def _children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def program(name: str) -> str:
@@ -152,12 +180,14 @@ def in_fresh_process(module: str, function: str, settings: Settings, **arguments
     """
     with tempfile.NamedTemporaryFile(dir=settings.work, suffix=".json", delete=False) as answer:
         file = Path(answer.name)
-    threads = {} if settings.threads is None else {"OMP_NUM_THREADS": str(settings.threads)}
+    threads = {"OMP_NUM_THREADS": str(settings.threads)} if settings.threads else {}
     call = json.dumps([module, function, arguments, str(file)])
-    run([sys.executable, str(BENCHMARKS / "in_process.py"), call], settings.work, **threads)
-    return json.loads(file.read_text(encoding="utf-8"))
+    output = run([sys.executable, str(BENCHMARKS / "in_process.py"), call], settings.work, **threads)
+    answer = file.read_text(encoding="utf-8")
+    if not answer:
+        raise RuntimeError(f"measurements.{module}.{function} ended early:\n{output[-1000:]}")
+    return json.loads(answer)
 
 
-def time_words(seconds: float) -> str:
-    """Seconds with a fitting unit."""
+def _words(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"

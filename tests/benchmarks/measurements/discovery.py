@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from measurements.common import Result, Settings, in_fresh_process, seconds_of, time_words
+from measurements.common import Result, Seconds, Settings, fastest, in_fresh_process, seconds_of
 
 COUNTS = (1, 100, 1000)
 
@@ -14,25 +14,27 @@ def measure(settings: Settings) -> list[Result]:
     for count in COUNTS:
         _register(settings.work / f"models-{count}", count)
     repeats = settings.repeats(9, 3)
-    seconds: dict[int, list[float]] = {count: [] for count in COUNTS}
+    times: dict[int, list[Seconds]] = {count: [] for count in COUNTS}
     for _ in range(repeats):
         for count in COUNTS:
             directory = str(settings.work / f"models-{count}")
-            seconds[count].append(in_fresh_process("discovery", "discover_seconds", settings, directory=directory))
-    best = {count: sorted(values)[len(values) // 2] for count, values in seconds.items()}
+            answer = in_fresh_process("discovery", "discover_seconds", settings, directory=directory)
+            times[count].append(Seconds(*answer))
+    best = {count: fastest(values) for count, values in times.items()}
     return [
         Result(
             name=f"discovery of {count:,} model{'s' * (count > 1)}",
-            ours=time_words(best[count]),
-            compared_with="" if count == 1 else f"1 model: {time_words(best[1])}",
-            ratio=None if count == 1 else best[count] / best[1],
-            details={"seconds": seconds[count]},
+            ours=str(best[count]),
+            compared_with="" if count == 1 else f"1 model: {best[1]}",
+            ratio=None if count == 1 else best[count].wall / best[1].wall,
+            processor_ratio=None if count == 1 else best[count].processor / best[1].processor,
+            details={"seconds": times[count]},
         )
         for count in COUNTS
     ]
 
 
-def discover_seconds(directory: str) -> float:
+def discover_seconds(directory: str) -> Seconds:
     """One search from ``directory``, the first of its process; importing the module is not counted."""
     from xlm_runtime.discovery import discover
 

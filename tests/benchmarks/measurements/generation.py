@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from measurements.common import Pairs, Result, Settings, alternate, in_fresh_process, seconds_of
+from measurements.common import Pairs, Result, Seconds, Settings, alternate, fastest, in_fresh_process, seconds_of
 
 BATCH = 16
 PRIOR = 258.0  # tokens a second, no cache
@@ -21,20 +21,20 @@ def measure(settings: Settings) -> list[Result]:
         "generate_both_ways",
         settings,
         new_tokens=settings.repeats(256, 64),
-        repeats=settings.repeats(3, 2),
+        repeats=settings.repeats(3, 1),
     )
-    pairs = Pairs(answer["uncached"], answer["cached"])
+    pairs = Pairs([Seconds(*t) for t in answer["uncached"]], [Seconds(*t) for t in answer["cached"]])
     tokens = answer["tokens"]
-    speed = tokens / pairs.median_b
+    speed = tokens / fastest(pairs.b).wall
     name = f"generation, {tokens // BATCH} tokens x batch {BATCH}, d128 x 4 layers"
-    details = {"cached_seconds": answer["cached"], "uncached_seconds": answer["uncached"], "tokens": tokens}
     return [
         Result(
             name=name,
             ours=f"{speed:,.0f} tokens/s",
-            compared_with=f"the same without a cache: {tokens / pairs.median_a:,.0f} tokens/s",
+            compared_with=f"the same without a cache: {tokens / fastest(pairs.a).wall:,.0f} tokens/s",
             ratio=pairs.ratio,
-            details=details,
+            processor_ratio=pairs.processor_ratio,
+            details={"tokens": tokens} | pairs.details("without cache", "with cache"),
         ),
         Result(
             name=f"{name} (across machines)",
@@ -73,7 +73,7 @@ def generate_both_ways(new_tokens: int, repeats: int) -> dict[str, Any]:
     batch = next(iter(parts.datamodule.predict_dataloader()[0]))
     ids: dict[bool, torch.Tensor] = {}
 
-    def generate(use_cache: bool) -> float:
+    def generate(use_cache: bool) -> Seconds:
         predictor.use_cache = use_cache
 
         def predict() -> None:

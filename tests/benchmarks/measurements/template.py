@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from measurements.common import REPOSITORY, Result, Settings, alternate, process_seconds, program, run, time_words
+from measurements.common import REPOSITORY, Result, Seconds, Settings, alternate, fastest, process_seconds, program, run
 
 
 def measure(settings: Settings) -> list[Result]:
@@ -16,7 +16,7 @@ def measure(settings: Settings) -> list[Result]:
     source = _snapshot(settings.work / "template-source")
     numbers = iter(range(1000))
 
-    def copy() -> float:
+    def copy() -> Seconds:
         target = settings.work / f"copy-{next(numbers)}"
         command = [program("copier"), "copy", "--quiet", "--defaults", "--vcs-ref", "HEAD", "-d", "model_name=my_model"]
         seconds = process_seconds([*command, str(source), str(target)], settings.work)
@@ -32,10 +32,11 @@ def measure(settings: Settings) -> list[Result]:
     return [
         Result(
             name="copier copy",
-            ours=time_words(pairs.median_a),
-            compared_with=f"import copier: {time_words(pairs.median_b)}",
+            ours=str(fastest(pairs.a)),
+            compared_with=f"import copier: {fastest(pairs.b)}",
             ratio=pairs.ratio,
-            details=pairs.details(),
+            processor_ratio=pairs.processor_ratio,
+            details=pairs.details("ours", "beside"),
         )
     ]
 

@@ -1,0 +1,229 @@
+"""The sampling loop of ILM: insert one token a step into each row, until the network says that nothing is missing.
+
+    while P(stop) < theta and there is room:  (slot, token) ~ softmax(logits);  insert token right after slot
+
+Jointly, or the slot first, by logsumexp_v logits[i, v], then the token given the slot: without filters and at
+temperature 1 the same law. Special tokens are left out before any of it. (Insertion Language Models, arXiv 2505.05755.)
+
+An insertion changes what every token attends to, so that no cache is exact: the network runs once an insertion. It
+runs on rows that still go on, over columns in use only. New tokens are appended, in the order of insertion, and know
+their place by explicit positions; the text is put in order once, at the end.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+from xlm_runtime import Predictor
+from xlm_runtime.errors import ConfigError
+from xlm_runtime.nn import SamplingOptions, counter_uniforms, positions_from_mask, stream_seed
+
+from .loss_ilm import STOP, insertion_logits
+from .types_ilm import TEXT_TYPE, ModelOutput, Prediction, PredictionBatch
+
+METHODS = ("joint", "slot_first")
+
+
+class Canvas:
+    """Tokens in the order of insertion, with explicit positions.
+
+    Args:
+        batch: what is given; columns that are padding in every row are left out.
+        room: how many tokens may be inserted into a row.
+
+    Attributes:
+        ids, positions, types: (B, W + room) int64; the first ``width`` columns are in use.
+        real, slots: (B, W + room) bool: tokens; those that a token may be inserted after.
+        bos: the column of BOS. Before it stand CLS and the prompt, after it text.
+    """
+
+    def __init__(self, batch: PredictionBatch, room: int) -> None:
+        used = batch["attention_mask"].any(0).nonzero().squeeze(1)
+        self.width = len(used)
+
+        def roomy(values: Tensor, fill: int | bool) -> Tensor:
+            return torch.cat([values[:, used], values.new_full((len(values), room), fill)], dim=1)
+
+        self.ids = roomy(batch["input_ids"], 0)
+        self.types = roomy(batch["type_ids"], TEXT_TYPE)
+        self.real = roomy(batch["attention_mask"], False)
+        self.slots = roomy(batch["slots"], False)
+        self.positions = positions_from_mask(self.real)
+        self.bos = int((self.types != TEXT_TYPE).any(0).sum())
+
+    def insert(self, rows: Tensor, slot: Tensor, token: Tensor) -> None:
+        """Put ``token`` (R,) right after the token of column ``slot`` (R,) into each of ``rows`` (R,).
+
+        The new tokens share one column: every row that goes on gets one at each step.
+        """
+        positions = self.positions[rows, : self.width]  # (R, W)
+        new = positions.gather(1, slot[:, None]) + 1
+        self.positions[rows, : self.width] = positions + (positions >= new)
+        self.positions[rows, self.width] = new.squeeze(1)
+        self.ids[rows, self.width] = token
+        self.real[rows, self.width] = True
+        self.slots[rows, self.width] = True
+        self.width += 1
+
+    def text(self, pad: int) -> Tensor:
+        """What stands after BOS, in its order, then ``pad``: (B, T), T the longest that it could be."""
+        after = slice(self.bos + 1, None)
+        ids, longest = self.ids[:, after], self.ids.shape[1] - self.bos - 1
+        place = self.positions[:, after] - self.positions[:, self.bos, None] - 1
+        place = place.where(self.real[:, after], longest)  # an extra column for what is not there
+        return ids.new_full((len(ids), longest + 1), pad).scatter(1, place, ids)[:, :longest]
+
+
+class IlmPredictor(Predictor[PredictionBatch, Prediction]):
+    """Inserts tokens until nothing is missing.
+
+    Args:
+        model: ids -> ``ModelOutput``.
+        tokenizer: for the special ids, and to make text.
+        noise_schedule: not used; the runtime gives it to every predictor.
+        max_new_tokens: insert at most so many tokens into a row.
+        stop_threshold: theta, in (0, 1]: a row is finished when the probability that nothing is missing reaches it.
+        method: "joint": draw slot and token together; "slot_first": the slot, then its token.
+        temperature: divides the logits; 0 takes the likeliest (slot, token), or the likeliest token of the slot.
+        top_k: draw among the k likeliest (slot, token) pairs, or tokens of the slot; None: among all.
+        top_p: draw among the smallest set of likeliest ones whose mass reaches p; None: among all.
+        slot_temperature: the same for slots; with "slot_first" only, as the next two. None: as ``temperature``.
+        slot_top_k: draw among the k likeliest slots; None: among all.
+        slot_top_p: draw among the smallest set of likeliest slots whose mass reaches p; None: among all.
+        seed: of the draws. A row's draws depend on the seed, its index and the step, not on its batch.
+
+    Raises:
+        ConfigError: an option out of its range, or one that the method has no use for.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        noise_schedule: Any = None,
+        max_new_tokens: int = 32,
+        stop_threshold: float = 0.9,
+        method: str = "joint",
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        slot_temperature: float | None = None,
+        slot_top_k: int | None = None,
+        slot_top_p: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        if max_new_tokens < 1:
+            raise ConfigError(f"predictor.max_new_tokens is {max_new_tokens}; it must be at least 1.")
+        if not 0 < stop_threshold <= 1:
+            raise ConfigError(f"predictor.stop_threshold is {stop_threshold}; it must be in (0, 1].")
+        if method not in METHODS:
+            raise ConfigError(f"predictor.method is {method!r}; it must be one of: {', '.join(METHODS)}.")
+        slot_options = {"temperature": slot_temperature, "top_k": slot_top_k, "top_p": slot_top_p}
+        given = [f"predictor.slot_{name}" for name, value in slot_options.items() if value is not None]
+        if given and method != "slot_first":
+            raise ConfigError(
+                f"{', '.join(given)} is set, but predictor.method is {method!r}, which draws slot and token together. "
+                "Set predictor.method=slot_first, or leave it null."
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+        self.noise_schedule = noise_schedule
+        self.max_new_tokens = max_new_tokens
+        self.stop_threshold = stop_threshold
+        self.method = method
+        self.sampling = SamplingOptions(temperature, top_k, top_p)
+        self.slot_sampling = SamplingOptions(
+            temperature if slot_temperature is None else slot_temperature, slot_top_k, slot_top_p
+        )
+        self.seed = stream_seed(seed, "token")
+        self.slot_seed = stream_seed(seed, "slot")
+        self.bos, self.pad = tokenizer.bos_token_id, tokenizer.pad_token_id
+        self.mask, self.special = tokenizer.mask_token_id, set(tokenizer.all_special_ids)
+        self.never = torch.tensor(sorted(self.special))
+
+    @torch.no_grad()
+    def predict(self, batch: PredictionBatch) -> Prediction:
+        """Insert into every row of ``input_ids`` (B, L)."""
+        canvas = Canvas(batch, self.max_new_tokens)
+        calls = torch.zeros_like(batch["index"])
+        rows = batch["slots"].any(1).nonzero().squeeze(1)  # those that still go on
+        for step in range(self.max_new_tokens):
+            if len(rows) == 0:
+                break
+            logits, stop_logits = self._run(canvas, rows)
+            calls[rows] += 1
+            going = (stop_logits.float().softmax(-1)[:, STOP] < self.stop_threshold).nonzero().squeeze(1)
+            if len(going) < len(rows):
+                rows, logits = rows[going], logits[going]
+            if len(rows):
+                slots = canvas.slots[rows, canvas.bos : canvas.width]
+                slot, token = self.draw(logits, slots, batch["index"][rows], step)
+                canvas.insert(rows, canvas.bos + slot, token)
+        return {"ids": canvas.text(self.pad), "network_calls": calls}
+
+    def _run(self, canvas: Canvas, rows: Tensor) -> ModelOutput:
+        used = slice(0, canvas.width)
+        output: ModelOutput = self.model(
+            canvas.ids[rows, used],
+            canvas.real[rows, used],
+            type_ids=canvas.types[rows, used],
+            positions=canvas.positions[rows, used],
+            logits_to_keep=canvas.width - canvas.bos,
+        )
+        return output
+
+    def draw(self, logits: Tensor, slots: Tensor, index: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """One insertion a row.
+
+        Args:
+            logits: (R, S, V).
+            slots: (R, S) bool, one True a row at least.
+            index: (R,) int64, names the rows' draws, together with ``step``.
+
+        Returns:
+            Slot and token, (R,) int64 each.
+        """
+        logits = insertion_logits(logits, self.never).masked_fill(~slots[..., None], -torch.inf)
+        uniforms = counter_uniforms(self.seed, index, step)
+        if self.method == "joint":
+            pair = self.sampling.sample(logits.flatten(1), uniforms=uniforms)  # slots * V + token
+            return pair // logits.shape[-1], pair % logits.shape[-1]
+        slot = self.slot_sampling.sample(logits.logsumexp(-1), uniforms=counter_uniforms(self.slot_seed, index, step))
+        of_slot = logits[torch.arange(len(slot), device=slot.device), slot]  # (R, V)
+        return slot, self.sampling.sample(of_slot, uniforms=uniforms)
+
+    def to_dict(self, batch: PredictionBatch, preds: Prediction) -> list[dict[str, Any]]:
+        """Rows of text and ids, and how often the network ran. ``truth`` is None where no text is known. The prompt
+        of a text with gaps is what is left of it, with a mask token in each gap.
+        """
+        columns = (
+            batch["input_ids"],
+            batch["slots"],
+            preds["ids"],
+            batch["target_ids"],
+            batch["known"],
+            preds["network_calls"],
+        )
+        return [
+            {
+                "prompt": self._prompt(given, slots),
+                "text": self._text(ids),
+                "truth": self._text(truth) if known else None,
+                "ids": [i for i in ids if i != self.pad],
+                "network_calls": calls,
+            }
+            for given, slots, ids, truth, known, calls in zip(*(c.tolist() for c in columns), strict=True)
+        ]
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _prompt(self, ids: list[int], slots: list[bool]) -> str:
+        bos = ids.index(self.bos)
+        if all(i == self.pad for i in ids[bos + 1 :]):
+            return self._text(ids)  # no text is given
+        parts = []
+        for i, is_open in zip(ids, slots, strict=True):
+            parts += [i] * (i not in self.special) + [self.mask] * is_open
+        return str(self.tokenizer.decode(parts))

@@ -1,0 +1,72 @@
+"""The network of MLM: ids with blanks to logits, by a bidirectional pre-norm transformer with rotary positions.
+
+    x = E[ids] (+ W_n [E[previous ids]; E[next ids]]);  h = Transformer(x);  logits = W_o h
+
+Positions count attended tokens only. The embedding and the head are not tied, and the head has no bias. The term in
+brackets is optional: a learned projection of both neighbours' embeddings (``neighbour_shift``), which lets the first
+layer look pairs up. PAD has an embedding like any token, since the model may have to write it; what is not attended
+is left out by the attention mask.
+"""
+
+import torch
+from torch import Tensor, nn
+from xlm_runtime.nn import Transformer, bidirectional_mask, init_weights, positions_from_mask
+from xlm_runtime.nn.features import both_neighbours, keep_positions
+
+
+class MlmModel(nn.Module):
+    """An encoder-only transformer.
+
+    Args:
+        vocab_size: V.
+        d_model: the width D.
+        num_layers: transformer blocks.
+        num_heads: attention heads a block.
+        d_ff: the MLP's hidden width.
+        dropout: of each branch, in training.
+        embedding_std: of the token embeddings at the start.
+        neighbour_shift: add a projection of both neighbours' embeddings at the input.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        num_layers: int,
+        num_heads: int,
+        d_ff: int,
+        dropout: float = 0.0,
+        embedding_std: float = 0.02,
+        neighbour_shift: bool = False,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.shift = nn.Linear(2 * d_model, d_model, bias=False) if neighbour_shift else None
+        self.transformer = Transformer(d_model, num_layers, num_heads, d_ff, dropout)
+        self.head = nn.Linear(d_model, vocab_size, bias=False)
+        init_weights(self, embedding_std=embedding_std)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+    ) -> Tensor:
+        """Logits of the token that stands at each position.
+
+        Args:
+            input_ids: (B, L) int64.
+            attention_mask: (B, L) bool, False at padding; None: nothing is padding.
+            logits_to_keep: only those of the last so many positions, 0 for all; or of the positions (B, K) int64.
+
+        Returns:
+            (B, L or logits_to_keep or K, V).
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids, dtype=torch.bool)
+        x = self.embedding(input_ids)  # (B, L, D)
+        if self.shift is not None:
+            x = x + self.shift(both_neighbours(x, attention_mask))
+        h = self.transformer(x, positions_from_mask(attention_mask), bidirectional_mask(attention_mask))
+        logits: Tensor = self.head(keep_positions(h, logits_to_keep))
+        return logits
