@@ -235,37 +235,6 @@ def test_loss_and_predictor_have_one_support() -> None:
     assert abs(frequency - p) < 3 * (p * (1 - p) / DRAWS) ** 0.5
 
 
-class UntilZero(nn.Module):
-    """Any word anywhere; nothing is missing once a 0 has been inserted."""
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, **columns: Any) -> ModelOutput:
-        done = (input_ids[:, -1] == FIRST_WORD)[:, None]
-        stop_logits = torch.where(done, torch.tensor([9.0, -9.0]), torch.tensor([-9.0, 9.0]))
-        return ModelOutput(torch.zeros(len(input_ids), columns["logits_to_keep"], V), stop_logits)
-
-
-def test_infilling_inserts_into_the_gaps_and_nowhere_else() -> None:
-    """A text without a gap costs nothing. Catches given tokens that are slots, and gaps that are not any longer."""
-    texts = [[0, 1, 2, 0, 1], [2, 1, 0], [1, 1]]
-    masks = [[True, False, True, True, False], [False, False, True], [False, False]]
-    rows = [{**e, "infill_mask": mask} for e, mask in zip(examples(texts), masks, strict=True)] * 50
-    batch = IlmInfillingCollatorPrediction(TOKENIZER, block_size=8)([{**r, "index": i} for i, r in enumerate(rows)])
-    predictor = IlmPredictor(UntilZero(), TOKENIZER, max_new_tokens=6, temperature=1.0)
-    preds = predictor.predict(batch)
-    found = [words(row) for row in preds["ids"].tolist()]
-    assert len({len(text) for text in found}) > 5
-    assert {len(text) for text in found[1::3]} >= {3, 4, 5}  # into one gap, again and again
-    assert {text[0] for text in found[::3]} == {0, 1, 2}  # before the first token that is given
-    for first, second, third in zip(found[::3], found[1::3], found[2::3], strict=True):
-        assert first[-1] == 1 and 1 in first[:-1]  # _ 1 _ 1: nothing follows the last one
-        assert second[:2] == (2, 1)  # 2 1 _
-        assert third == (1, 1)
-    assert preds["network_calls"][2::3].sum() == 0
-    dicts = predictor.to_dict(batch, preds)
-    assert dicts[0]["prompt"] == "[MASK] 1 [MASK] 1" and dicts[0]["truth"] == "0 1 2 0 1"
-    assert dicts[2]["prompt"] == dicts[2]["text"] == "1 1"
-
-
 @pytest.mark.parametrize("options", [{}, {"method": "joint", "top_p": 0.9}, {"method": "slot_first", "slot_top_k": 2}])
 @pytest.mark.parametrize("model_options", [{}, {"neighbour_shift": True, "max_positions": 32}])
 def test_a_text_does_not_depend_on_its_batch(options: dict[str, Any], model_options: dict[str, Any]) -> None:
