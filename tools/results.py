@@ -160,7 +160,7 @@ def carry_out(run: Run, task: str, minutes: float | None, published: bool) -> No
         "command": " ".join(words),
         "commit": commit.stdout.strip(),
         "seconds": spent,
-        "steps": max(int(row["step"]) for row in history(directory)) + 1,
+        "steps": max(int(row["step"]) for row in history(directory)),
         "best_step": metrics["step"],
         "parameters": sum(t.numel() for t in state["state_dict"].values() if t.is_floating_point()),
         "exact_match": metrics["test/exact_match"],
@@ -238,7 +238,7 @@ def picture(task: str, results: list[dict]) -> None:
         rows = [row for row in history(RUNS / task / result["run"]) if row.get("val/exact_match")]
         style = "-" if "shift" in result["run"] else "--"
         axes.plot(
-            [int(row["step"]) + 1 for row in rows], [float(row["val/exact_match"]) for row in rows], style,
+            [int(row["step"]) for row in rows], [float(row["val/exact_match"]) for row in rows], style,
             label=result["run"], linewidth=1.4,
         )  # fmt: skip
     axes.set(xlabel="training steps", ylabel="exact match (validation)", ylim=(-0.02, 1.02), title=task)

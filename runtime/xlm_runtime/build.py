@@ -9,8 +9,8 @@ The order is fixed, and each part gets everything it needs in its ``__init__``::
 from __future__ import annotations
 
 import functools
-import inspect
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedTokenizerBase
 
+from xlm_runtime.component_checks import check_arguments, check_contract
 from xlm_runtime.config import set_vocab
-from xlm_runtime.config_source import key_pattern, written_in
-from xlm_runtime.contracts import missing_methods
 from xlm_runtime.datamodule import DataModule
-from xlm_runtime.errors import ComponentError, ConfigError, ContractError, UnknownKeyError, XlmError, did_you_mean
+from xlm_runtime.errors import ComponentError, ConfigError, UnknownKeyError, XlmError
 from xlm_runtime.harness import VALIDATION, Harness
 from xlm_runtime.locate import locate as locate
 from xlm_runtime.metrics import LoaderKind, MetricSet
@@ -183,14 +182,15 @@ def make(
     if not OmegaConf.is_dict(node) or not node.get("_target_"):
         raise ComponentError(f"The config node '{key}' has no '_target_': expected the dotted path of a class.")
     target = locate(str(node._target_), f"config key '{key}._target_'")
+    factory = None
     try:
         plain = OmegaConf.masked_copy(node, [name for name in node if name not in leave]) if leave else node
         plain._set_parent(node._get_parent())
         given = {str(name) for name in plain if name not in ("_target_", "_convert_", "_partial_", "_recursive_")}
-        _check_arguments(target, key, given, set(objects), partial=_partial)
+        check_arguments(target, key, given, set(objects), partial=_partial)
         factory = instantiate(plain, _partial_=True, _convert_="all")
         if _partial:
-            return functools.partial(factory, **objects) if objects else factory
+            return functools.partial(_make_later, factory, str(node._target_), key, **objects)
         made = factory(**objects)
     except XlmError:
         raise
@@ -198,51 +198,28 @@ def make(
         cause = error.__cause__ or error
         raise ComponentError(f"The config node '{key}' cannot be made: {_text(cause)}") from error
     except Exception as error:
-        raise ComponentError(
-            f"{node._target_}, made from the config node '{key}', raised {type(error).__name__}: {error}\n"
-            "XLM_TRACEBACK=1 shows where."
-        ) from error
-    _check_contract(made, contract or key, key, str(node._target_))
+        raise _raised(str(node._target_), key, error, factory) from error
+    check_contract(made, contract or key, key, str(node._target_))
     return made
 
 
-def _check_arguments(target: Any, key: str, configured: set[str], built: set[str], *, partial: bool) -> None:
+def _make_later(factory: Callable[..., Any], target: str, key: str, *first: Any, **objects: Any) -> Any:
     try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # some C functions have no signature
-        return
-    by_keyword = {name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    name = f"{target.__module__}.{target.__qualname__}"
-    if not takes_any and (unknown := sorted(configured - by_keyword)):
-        lines = [
-            f"{name} takes no argument '{unknown[0]}' (config key '{key}.{unknown[0]}'). "
-            f"{did_you_mean(unknown[0], by_keyword)}",
-            written_in(key_pattern(unknown[0])),
-            f"It takes: {', '.join(sorted(by_keyword - built))}.",
-        ]
-        raise UnknownKeyError("\n".join(filter(None, lines)))
-    if not takes_any and (unknown := sorted(built - by_keyword)):
-        raise ContractError(
-            f"{name} (config key '{key}') takes no argument '{unknown[0]}', which the runtime gives it. "
-            f"Its __init__ takes the keywords {', '.join(sorted(built))}, besides those of its config."
-        )
-    given = configured | built
-    needed = [n for n in by_keyword if parameters[n].default is inspect.Parameter.empty and n not in given]
-    if needed and not partial:
-        raise ComponentError(
-            f"{name} needs the argument{'s' * (len(needed) > 1)} {', '.join(sorted(needed))}: set "
-            f"{', '.join(f'{key}.{n}' for n in sorted(needed))} in its config."
-        )
+        return factory(*first, **objects)
+    except XlmError:
+        raise
+    except Exception as error:
+        raise _raised(target, key, error, factory) from error
 
 
-def _check_contract(made: Any, kind: str, key: str, target: str) -> None:
-    if missing := missing_methods(made, kind):
-        raise ContractError(
-            f"{target} (config key '{key}') lacks {', '.join(f'{name}()' for name in missing)}, which the contract of "
-            f"a {kind} asks for. See xlm_runtime/contracts.py: a class that inherits from the protocol there gets "
-            "the optional methods by default."
-        )
+def _raised(target: str, key: str, error: Exception, factory: Any) -> ComponentError:
+    words = getattr(factory, "keywords", {}).items()
+    given = ", ".join(f"{name}={value!r}" for name, value in words if isinstance(value, str | int | float | None))
+    return ComponentError(
+        f"{target}, made from the config node '{key}', raised {type(error).__name__}: {error}\n"
+        + (f"It was given {given}. " if given else "")
+        + "XLM_TRACEBACK=1 shows where."
+    )
 
 
 def _metric_set(cfg: DictConfig, kind: LoaderKind) -> MetricSet:
@@ -263,7 +240,10 @@ def _metric_set(cfg: DictConfig, kind: LoaderKind) -> MetricSet:
 def _optimizer(cfg: DictConfig) -> tuple[Any, float, dict[str, Any]]:
     groups: Any = OmegaConf.to_container(cfg.optimizer.get("groups") or OmegaConf.create({}), resolve=True)
     factory = make(cfg, "optimizer", leave=("groups",), _partial=True)
-    return factory, float(cfg.optimizer.get("weight_decay") or 0.0), groups
+    decay = cfg.optimizer.get("weight_decay") or 0.0
+    if not isinstance(decay, int | float) or decay < 0:
+        raise ConfigError(f"optimizer.weight_decay is {decay!r}: expected a number, 0 or more, or null.")
+    return factory, float(decay), groups
 
 
 def _accumulation(cfg: DictConfig) -> int:

@@ -98,6 +98,12 @@ class Harness(pl.LightningModule):
         names = ("model", "loss", "predictor", "noise_schedule")
         return {name: part for name in names if isinstance(part := getattr(self, name), nn.Module)}
 
+    def logged(self) -> list[str]:
+        """The names of all that a training run logs; a subclass that logs more adds them."""
+        kinds = (kind for split, kind in self.metric_sets if split == VALIDATION)
+        metrics = (name for kind in kinds for name in self.metric_sets[VALIDATION, kind].updates)
+        return [*(f"{VALIDATION}/{name}" for name in metrics), *(f"train/{name}" for name in self.track), "train/lr"]
+
     def _share_parts(self) -> None:
         """A part that holds another part (``loss.model``) refers to it, and does not own it a second time.
 

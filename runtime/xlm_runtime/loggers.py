@@ -51,7 +51,8 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        step = 0 if step is None else step
+        """Log scalars of a step, which Lightning counts from 0; the file says how many steps were finished then."""
+        step = 0 if step is None else step + 1
         if self._rows is None:
             self._rows = [row for row in self._read() if int(row["step"]) < step]
             self._columns = list(dict.fromkeys(["step", *(key for row in self._rows for key in row)]))

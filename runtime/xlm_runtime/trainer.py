@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from xlm_runtime.errors import ConfigError
+from xlm_runtime.errors import ConfigError, did_you_mean
 
 
 def log_interval(trainer: pl.Trainer) -> int:
@@ -21,6 +21,26 @@ def log_interval(trainer: pl.Trainer) -> int:
 def writes_nothing(trainer: pl.Trainer) -> bool:
     """Whether this is a ``fast_dev_run``: a few steps to see that nothing is broken."""
     return bool(vars(trainer)["fast_dev_run"])
+
+
+def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:
+    """Refuse a callback that waits for a metric which never comes: Lightning would notice after the first validation.
+
+    Args:
+        trainer: with its callbacks.
+        logged: the names of all that the run logs.
+
+    Raises:
+        ConfigError: names the callback, the metric, and what is logged.
+    """
+    for callback in vars(trainer)["callbacks"]:
+        metric = getattr(callback, "monitor", None)
+        if metric is not None and metric not in logged:
+            raise ConfigError(
+                f"{type(callback).__name__} monitors '{metric}', which this run does not log "
+                f"(config key 'monitor.metric', or the callback's own). {did_you_mean(metric, logged)}\n"
+                f"Logged: {', '.join(logged)}."
+            )
 
 
 @contextmanager

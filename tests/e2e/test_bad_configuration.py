@@ -204,6 +204,10 @@ def test_an_unknown_flag(project: Path, xlm_process: Run, words: list[str]) -> N
         ("job_name=", ["job_name is empty"]),
         ("run_dir=", ["run_dir is empty"]),
         ("experiment=", ["Could not find 'experiment/'", "star_easy_my_model"]),
+        ("optimizer.lr=abc", ["torch.optim.AdamW", "'optimizer'", "str"]),
+        ("optimizer.lr=-1", ["torch.optim.AdamW", "'optimizer'", "-1"]),
+        ("optimizer.weight_decay=much", ["optimizer.weight_decay is 'much'", "number"]),
+        ("lr_scheduler.num_warmup_steps=few", ["'lr_scheduler'", "few"]),
         ("monitor.mode=big", ["callbacks.best", "min, max"]),
         ("split=nope", ["split is 'nope'", "train, val, test"]),
         ("datamodule.limit=0", ["datamodule.limit is 0", "at least 1"]),
@@ -238,4 +242,5 @@ def test_a_gpu_that_is_not_there(project: Path, xlm: Run, monkeypatch: pytest.Mo
 
 def test_a_metric_to_be_monitored_that_is_not_measured(project: Path, xlm: Run) -> None:
     result = xlm("experiment=star_easy_my_model", "monitor.metric=val/exactmatch")
-    result.refused("val/exactmatch", "val/exact_match")
+    result.refused("monitors 'val/exactmatch'", "Did you mean 'val/exact_match'?", "monitor.metric")
+    assert not (project / "runs").exists()  # noticed before the first step

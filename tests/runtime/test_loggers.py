@@ -30,9 +30,9 @@ def first_run(path: Path) -> None:
 def test_each_row_is_in_the_file_as_soon_as_it_is_logged(path: Path) -> None:
     logger = MetricsCSV(str(path))
     logger.log_metrics({"train/loss": 2.5, "train/lr": 0.001}, 9)
-    assert read(path) == [{"step": "9", "train/loss": "2.5", "train/lr": "0.001"}]
+    assert read(path) == [{"step": "10", "train/loss": "2.5", "train/lr": "0.001"}]
     logger.log_metrics({"train/loss": 1.5, "train/lr": 0.001}, 19)
-    assert [row["step"] for row in read(path)] == ["9", "19"]
+    assert [row["step"] for row in read(path)] == ["10", "20"]
 
 
 def test_metrics_of_one_step_share_a_row(path: Path) -> None:
@@ -42,8 +42,8 @@ def test_metrics_of_one_step_share_a_row(path: Path) -> None:
     logger.log_metrics({"train/loss": 1.0}, 19)
     logger.log_metrics({"val/loss": 2.0}, 19)
     assert read(path) == [
-        {"step": "9", "train/loss": "2", "val/loss": "3"},
-        {"step": "19", "train/loss": "1", "val/loss": "2"},
+        {"step": "10", "train/loss": "2", "val/loss": "3"},
+        {"step": "20", "train/loss": "1", "val/loss": "2"},
     ]
 
 
@@ -52,7 +52,7 @@ def test_a_new_column_leaves_the_earlier_rows_empty_there(path: Path) -> None:
     logger.log_metrics({"train/loss": 2.0}, 9)
     logger.log_metrics({"val/loss": 3.0}, 19)
     logger.log_metrics({"train/loss": 1.0}, 29)
-    assert path.read_text(encoding="utf-8").splitlines() == ["step,train/loss,val/loss", "9,2,", "19,,3", "29,1,"]
+    assert path.read_text(encoding="utf-8").splitlines() == ["step,train/loss,val/loss", "10,2,", "20,,3", "30,1,"]
 
 
 def test_values_keep_the_precision_of_float32(path: Path) -> None:
@@ -65,7 +65,7 @@ def test_values_keep_the_precision_of_float32(path: Path) -> None:
 
 def test_lightnings_epoch_is_no_column(path: Path) -> None:
     MetricsCSV(str(path)).log_metrics({"train/loss": 1.0, "epoch": 3}, 9)
-    assert read(path) == [{"step": "9", "train/loss": "1"}]
+    assert read(path) == [{"step": "10", "train/loss": "1"}]
 
 
 def test_nothing_is_written_before_the_first_row(path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_continued_run_appends(path: Path) -> None:
     first_run(path)
     before = path.read_text(encoding="utf-8")
     MetricsCSV(str(path)).log_metrics({"train/loss": 0.5}, 49)
-    assert path.read_text(encoding="utf-8") == before + "49,0.5\n"
+    assert path.read_text(encoding="utf-8") == before + "50,0.5\n"
 
 
 def test_rows_from_the_first_new_step_on_are_dropped(path: Path) -> None:
@@ -90,7 +90,7 @@ def test_rows_from_the_first_new_step_on_are_dropped(path: Path) -> None:
     logger.log_metrics({"train/loss": 100.0}, 29)
     assert [row["train/loss"] for row in read(path)] == ["1.125", "2.375", "100"]
     logger.log_metrics({"train/loss": 101.0}, 39)
-    assert [row["step"] for row in read(path)] == ["9", "19", "29", "39"]
+    assert [row["step"] for row in read(path)] == ["10", "20", "30", "40"]
     assert [row["train/loss"] for row in read(path)] == ["1.125", "2.375", "100", "101"]
 
 
@@ -100,11 +100,11 @@ def test_a_continued_run_may_bring_new_columns_and_lack_old_ones(path: Path) -> 
     logger.log_metrics({"val/loss": 7.0}, 39)
     logger.log_metrics({"train/loss": 6.0}, 49)
     assert read(path) == [
-        {"step": "9", "train/loss": "1.125"},
-        {"step": "19", "train/loss": "2.375"},
-        {"step": "29", "train/loss": "3.625"},
-        {"step": "39", "val/loss": "7"},
-        {"step": "49", "train/loss": "6"},
+        {"step": "10", "train/loss": "1.125"},
+        {"step": "20", "train/loss": "2.375"},
+        {"step": "30", "train/loss": "3.625"},
+        {"step": "40", "val/loss": "7"},
+        {"step": "50", "train/loss": "6"},
     ]
 
 
@@ -118,7 +118,7 @@ def test_a_last_line_that_a_killed_process_left_half_written_is_no_row(path: Pat
     path.parent.mkdir()
     path.write_text(whole + LAST[:kept], encoding="utf-8")
     MetricsCSV(str(path)).log_metrics({"train/loss": 0.5, "train/lr": 0.25}, 199)
-    assert path.read_text(encoding="utf-8") == whole + "199,0.5,0.25\n"
+    assert path.read_text(encoding="utf-8") == whole + "200,0.5,0.25\n"
 
 
 @pytest.mark.parametrize("content", ["", "step,train", "step,train/loss\n"])
@@ -126,4 +126,4 @@ def test_a_file_without_a_whole_row_is_begun_anew(path: Path, content: str) -> N
     path.parent.mkdir()
     path.write_text(content, encoding="utf-8")
     MetricsCSV(str(path)).log_metrics({"train/loss": 0.5}, 9)
-    assert path.read_text(encoding="utf-8") == "step,train/loss\n9,0.5\n"
+    assert path.read_text(encoding="utf-8") == "step,train/loss\n10,0.5\n"

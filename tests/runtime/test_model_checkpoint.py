@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 from lightning.pytorch import callbacks
 
 from xlm_runtime.callbacks.model_checkpoint import ModelCheckpoint
@@ -24,3 +27,15 @@ def test_state_key_is_that_of_lightning(settings: dict[str, object]) -> None:
 def test_two_checkpoints_have_keys_of_their_own() -> None:
     keys = {ModelCheckpoint(**settings).state_key for settings in SETTINGS}
     assert len(keys) == len(SETTINGS)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_of_equally_good_checkpoints_the_latest_is_kept(mode: str) -> None:
+    callback = ModelCheckpoint(filename="best", monitor="val/exact_match", mode=mode)
+    trainer = SimpleNamespace(strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all=True: decision))
+    assert callback.check_monitor_top_k(trainer, torch.tensor(0.5))  # the first
+    callback.best_k_models = {"best.ckpt": torch.tensor(0.5)}
+    callback.kth_best_model_path = "best.ckpt"
+    assert callback.check_monitor_top_k(trainer, torch.tensor(0.5))
+    worse = torch.tensor(0.4 if mode == "max" else 0.6)
+    assert not callback.check_monitor_top_k(trainer, worse)

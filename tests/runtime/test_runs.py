@@ -181,7 +181,7 @@ def test_a_continued_run_ends_with_the_weights_of_one_that_never_stopped(runs: R
 
 def test_a_continued_run_logs_each_step_once_and_with_the_same_values(runs: Runs) -> None:
     expected = rows(runs.whole)
-    assert [int(row["step"]) for row in expected] == list(range(8))
+    assert [int(row["step"]) for row in expected] == list(range(1, 9))
     assert rows(runs.halves) == expected
     assert rows(runs.again) == expected
     assert rows(runs.thirds) == expected
@@ -226,7 +226,7 @@ def test_steps_that_the_last_checkpoint_does_not_hold_are_made_and_logged_again(
     with pytest.raises(OSError, match="no current"):
         steps(cache, run_dir, 8, f"+callbacks.cut={{_target_: {__name__}.PowerCut, steps: 5}}")
     assert checkpoint.read(run_dir / "checkpoints" / "last.ckpt")["global_step"] == 4
-    assert [row["step"] for row in rows(run_dir)] == ["0", "1", "2", "3", "4"]
+    assert [row["step"] for row in rows(run_dir)] == ["1", "2", "3", "4", "5"]
     steps(cache, run_dir, 8)
     assert_equal(weights(run_dir), weights(runs.whole))
     assert rows(run_dir) == rows(runs.whole)

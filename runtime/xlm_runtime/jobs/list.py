@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from xlm_runtime import __version__
-from xlm_runtime.discovery import discover
+from xlm_runtime.discovery import Discovery, discover
 from xlm_runtime.jobs import JOBS
 
 _USAGE = """\
@@ -18,17 +19,20 @@ usage: xlm job_type=<job> job_name=<name> experiment=<experiment> [key=value ...
 
 def run(cfg: Any = None) -> None:
     """Print job types, models and where each came from, their experiments and commands."""
-    found = discover()
-    print(f"xlm-runtime {__version__}\n\n{_USAGE}\njob types")
+    print("\n".join(_lines(discover())))  # at once: a model that cannot be read leaves no half of a list
+
+
+def _lines(found: Discovery) -> Iterator[str]:
+    yield f"xlm-runtime {__version__}\n\n{_USAGE}\njob types"
     width = max(len(name) for name in JOBS)
     for name, (_, words) in JOBS.items():
-        print(f"  {name:<{width}}  {words}")
-    print("\nmodels" if found.models else "\nmodels: none found")
+        yield f"  {name:<{width}}  {words}"
+    yield "\nmodels" if found.models else "\nmodels: none found"
     for model in found.models.values():
-        print(f"  {model.name}  ({model.source}: {model.root})")
-        print(f"      experiments: {', '.join(model.experiments()) or 'none'}")
+        yield f"  {model.name}  ({model.source}: {model.root})"
+        yield f"      experiments: {', '.join(model.experiments()) or 'none'}"
         if model.commands:
-            print(f"      commands:    {', '.join(model.commands)}")
+            yield f"      commands:    {', '.join(model.commands)}"
     if not found.models:
-        print("searched\n" + "\n".join(f"  {place}" for place in found.searched))
-        print("Make one with `xlm-scaffold my_model`.")
+        yield "searched\n" + "\n".join(f"  {place}" for place in found.searched)
+        yield "Make one with `xlm-scaffold my_model`."

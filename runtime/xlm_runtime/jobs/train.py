@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
 from xlm_runtime.jobs._quiet import quiet
-from xlm_runtime.trainer import plain_exits, writes_nothing
+from xlm_runtime.trainer import check_monitored, plain_exits, writes_nothing
 
 
 def run(cfg: DictConfig) -> None:
@@ -21,6 +21,7 @@ def run(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = build_parts(cfg, run_dir)
     trainer = build_trainer(cfg)
+    check_monitored(trainer, parts.harness.logged())
     try:
         with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0), plain_exits(trainer):
             _fit(parts, trainer, run_dir, last)

@@ -1,0 +1,64 @@
+"""What is looked at before and after a component is made: its arguments, and the methods of its contract."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from xlm_runtime.config_source import key_pattern, written_in
+from xlm_runtime.contracts import missing_methods
+from xlm_runtime.errors import ComponentError, ContractError, UnknownKeyError, did_you_mean
+
+
+def check_arguments(target: Any, key: str, configured: set[str], built: set[str], *, partial: bool) -> None:
+    """Compare the arguments that a component is about to get with those it takes.
+
+    Args:
+        target: the class or function.
+        key: the config key of its node.
+        configured: names that the node gives.
+        built: names of the parts that the runtime gives.
+        partial: whether further arguments come later.
+
+    Raises:
+        UnknownKeyError: the config gives an argument that the target does not take.
+        ContractError: the runtime gives one that the target does not take.
+        ComponentError: one is missing.
+    """
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # some C functions have no signature
+        return
+    by_keyword = {name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    name = f"{target.__module__}.{target.__qualname__}"
+    if not takes_any and (unknown := sorted(configured - by_keyword)):
+        lines = [
+            f"{name} takes no argument '{unknown[0]}' (config key '{key}.{unknown[0]}'). "
+            f"{did_you_mean(unknown[0], by_keyword)}",
+            written_in(key_pattern(unknown[0])),
+            f"It takes: {', '.join(sorted(by_keyword - built))}.",
+        ]
+        raise UnknownKeyError("\n".join(filter(None, lines)))
+    if not takes_any and (unknown := sorted(built - by_keyword)):
+        raise ContractError(
+            f"{name} (config key '{key}') takes no argument '{unknown[0]}', which the runtime gives it. "
+            f"Its __init__ takes the keywords {', '.join(sorted(built))}, besides those of its config."
+        )
+    given = configured | built
+    needed = [n for n in by_keyword if parameters[n].default is inspect.Parameter.empty and n not in given]
+    if needed and not partial:
+        raise ComponentError(
+            f"{name} needs the argument{'s' * (len(needed) > 1)} {', '.join(sorted(needed))}: set "
+            f"{', '.join(f'{key}.{n}' for n in sorted(needed))} in its config."
+        )
+
+
+def check_contract(made: Any, kind: str, key: str, target: str) -> None:
+    """Raise ContractError if ``made``, of ``target`` at the config key, lacks a method that its kind of part has."""
+    if missing := missing_methods(made, kind):
+        raise ContractError(
+            f"{target} (config key '{key}') lacks {', '.join(f'{name}()' for name in missing)}, which the contract of "
+            f"a {kind} asks for. See xlm_runtime/contracts.py: a class that inherits from the protocol there gets "
+            "the optional methods by default."
+        )
