@@ -3,6 +3,7 @@
     python tests/benchmarks/run.py                      everything
     python tests/benchmarks/run.py --only training,help
     python tests/benchmarks/run.py --quick              a rough look
+    python tests/benchmarks/run.py --page               and write docs/results/benchmarks.md
 
 A ratio is the median over pairs, each of two things measured one after the other; a time or speed is that of the
 fastest repetition, the one that other work on the machine disturbed least. The prior system's figures come from
@@ -17,15 +18,19 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from measurements import discovery, generation, packages, startup, template, training
+from measurements import decoding, discovery, generation, packages, startup, template, training
 from measurements.common import REPOSITORY, Result, Settings
+from page import page
 from rich.console import Console
 from rich.table import Table
 
@@ -37,8 +42,11 @@ MEASUREMENTS: dict[str, Callable[[Settings], list[Result]]] = {
     "first_step": startup.measure_first_step,
     "training": training.measure,
     "generation": generation.measure,
+    "decoding": decoding.measure,
 }
 
+_LOAD = os.getloadavg() if hasattr(os, "getloadavg") else ()
+PAGE = REPOSITORY / "docs" / "results" / "benchmarks.md"
 NUMBERS = ("ours", "ratio", "by processor time")
 
 
@@ -61,6 +69,11 @@ def main() -> None:
     console.print(_table([row for rows in results.values() for row in rows]))
     print(f"{options.json}")
     _write(options, results, failures)
+    if options.page:
+        rows = [row for rows in results.values() for row in rows]
+        facts = {"date": f"{datetime.now(UTC):%Y-%m-%d}", **_machine(), "command": _command(), "commit": _commit()}
+        PAGE.parent.mkdir(parents=True, exist_ok=True)
+        PAGE.write_text(page(rows, facts, failures), encoding="utf-8")
     for name, words in failures.items():
         print(f"failed: {name}: {words.splitlines()[-1]}")
     sys.exit(1 if failures else 0)
@@ -77,6 +90,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
     parser.add_argument("--threads", type=int, default=1, help="of torch, on both sides; 0: torch's own choice")
+    parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(REPOSITORY)} too")
     parser.add_argument("--json", type=Path, default=REPOSITORY / "build" / "bench" / "results.json")
     return parser.parse_args()
 
@@ -105,17 +119,36 @@ def _write(options: argparse.Namespace, results: dict[str, list[Result]], failur
     report = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": options.quick,
-        "machine": {
-            "system": platform.platform(),
-            "python": platform.python_version(),
-            "processors": os.cpu_count(),
-            "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        },
+        "machine": _machine(),
         "results": {name: [asdict(row) for row in rows] for name, rows in results.items()},
         "failures": failures,
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _machine() -> dict[str, Any]:
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "processors": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "lightning": version("lightning"),
+        "load average before": " ".join(f"{value:.2f}" for value in _LOAD),
+    }
+
+
+def _command() -> str:
+    return f"`make bench ARGS='{' '.join(sys.argv[1:])}'`"
+
+
+def _commit() -> str:
+    words = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

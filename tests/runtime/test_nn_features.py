@@ -27,3 +27,8 @@ def test_positions_are_kept_from_the_end_or_by_number() -> None:
     found = keep_positions(h, torch.tensor([[3, 0], [1, 1]]))
     assert torch.equal(found, torch.stack([h[0, [3, 0]], h[1, [1, 1]]]))
     assert keep_positions(h, torch.zeros(2, 0, dtype=torch.int64)).shape == (2, 0, 3)
+    heads = torch.arange(2.0 * 5 * 4 * 3).view(2, 5, 4, 3)
+    found = keep_positions(heads, torch.tensor([[3, 0], [1, 1]]))
+    assert torch.equal(found, torch.stack([heads[0, :, [3, 0]], heads[1, :, [1, 1]]]))
+    one = keep_positions(heads[:1], torch.tensor([[3, 0], [1, 1]]))  # one row for all
+    assert torch.equal(one, torch.stack([heads[0, :, [3, 0]], heads[0, :, [1, 1]]]))

@@ -16,6 +16,7 @@ from xlm_runtime.nn import (
     init_weights,
     positions_from_mask,
 )
+from xlm_runtime.nn.features import keep_positions
 
 D = 32
 
@@ -98,6 +99,45 @@ def test_the_order_of_storage_does_not_count_only_the_positions_do() -> None:
     found = transformer(x[:, order], order[None])
     torch.testing.assert_close(found, expected[:, order], atol=1e-5, rtol=0)
     assert not torch.allclose(transformer(x[:, order], torch.arange(6)[None]), found, atol=1e-2)
+
+
+KEPT = [0, 1, 4, 11, 40, torch.tensor([[3, 0, 10], [9, 9, 1]]), torch.zeros(2, 0, dtype=torch.int64)]
+
+
+@pytest.mark.parametrize("keep", KEPT, ids=str)
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_only_the_kept_positions_are_the_same_as_those_of_all(keep: int | Tensor, conditioned: bool) -> None:
+    transformer = make_transformer(conditioning_dim=5 if conditioned else None)
+    with torch.no_grad():
+        for name, weight in transformer.named_parameters():
+            if "modulation" in name:
+                weight.normal_()
+    x, real = embeddings(2, 11), torch.ones(2, 11, dtype=torch.bool)
+    real[1, :3] = False
+    conditioning = torch.tensor([[1.0, 2, 3, 4, 5], [0, 1, 0, 1, 0]]) if conditioned else None
+    for mask in (causal_mask(real), bidirectional_mask(real)):
+        rest = (positions_from_mask(real), mask, None, conditioning)
+        everything = transformer(x, *rest)
+        torch.testing.assert_close(
+            transformer(x, *rest, keep=keep), keep_positions(everything, keep), atol=1e-5, rtol=0
+        )
+    # Positions and masks that are the same for all rows may come as one row.
+    positions, mask = torch.arange(11)[None], torch.ones(1, 1, 11, 11, dtype=torch.bool)
+    everything = transformer(x, positions, mask, None, conditioning)
+    found = transformer(x, positions, mask, None, conditioning, keep=keep)
+    torch.testing.assert_close(found, keep_positions(everything, keep), atol=1e-5, rtol=0)
+
+
+def test_the_cache_takes_in_positions_that_are_not_kept() -> None:
+    transformer, x, real = make_transformer(), embeddings(2, 9), torch.ones(2, 9, dtype=torch.bool)
+    real[0, :2] = False
+    expected = causal(transformer, x, real)[:, -1:]
+    cache = transformer.make_cache(2, 9)
+    with torch.no_grad():
+        for part in (slice(0, 6), slice(6, 8), slice(8, 9)):
+            positions, mask = cache.extend(real[:, part])
+            found = transformer(x[:, part], positions, mask, cache=cache, keep=1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_initial_weights() -> None:

@@ -75,6 +75,6 @@ class ArlmModel(nn.Module):
         if self.shift is not None:
             first = torch.zeros_like(x[:, :1]) if previous_ids is None else self.embedding(previous_ids)[:, None]
             x = x + self.shift(torch.cat([first, x[:, :-1]], dim=1))
-        h = self.transformer(x, positions, mask, cache=cache)
-        logits: Tensor = self.head(h[:, -logits_to_keep:])  # -0 is 0: all positions
+        h = self.transformer(x, positions, mask, cache=cache, keep=logits_to_keep)
+        logits: Tensor = self.head(h)
         return logits

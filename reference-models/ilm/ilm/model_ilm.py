@@ -101,8 +101,13 @@ class IlmModel(nn.Module):
             x = x + self.position_embedding(positions)
         if self.shift is not None:
             x = x + self.shift(neighbours(tokens, positions, attention_mask))
-        h = self.transformer(x, positions, bidirectional_mask(attention_mask))
-        return ModelOutput(self.head(h[:, -logits_to_keep:]), self.stop_head(h[:, 0]))  # -0 is 0: all columns
+        batch, length = input_ids.shape
+        first = max(length - logits_to_keep, 0) if logits_to_keep else 0
+        kept = torch.arange(first, length, device=input_ids.device)
+        # CLS, whose state says whether to stop, comes first; then the columns whose logits are wanted.
+        keep = F.pad(kept, (1, 0)).expand(batch, -1)
+        h = self.transformer(x, positions, bidirectional_mask(attention_mask), keep=keep)
+        return ModelOutput(self.head(h[:, 1:]), self.stop_head(h[:, 0]))
 
     @staticmethod
     def _check_length(length: int, most: int) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import TimestepEmbedder, Transformer, bidirectional_mask, init_weights, positions_from_mask
-from xlm_runtime.nn.features import both_neighbours, keep_positions
+from xlm_runtime.nn.features import both_neighbours
 
 
 class MdlmModel(nn.Module):
@@ -85,6 +85,6 @@ class MdlmModel(nn.Module):
                 raise ConfigError("model.time_conditioning is true, but the network was called without sigma.")
             conditioning = self.noise_level(sigma)  # (B, D)
         positions, mask = positions_from_mask(attention_mask), bidirectional_mask(attention_mask)
-        h = self.transformer(x, positions, mask, conditioning=conditioning)
-        logits: Tensor = self.head(keep_positions(h, logits_to_keep))
+        h = self.transformer(x, positions, mask, conditioning=conditioning, keep=logits_to_keep)
+        logits: Tensor = self.head(h)
         return logits

@@ -11,7 +11,7 @@ is left out by the attention mask.
 import torch
 from torch import Tensor, nn
 from xlm_runtime.nn import Transformer, bidirectional_mask, init_weights, positions_from_mask
-from xlm_runtime.nn.features import both_neighbours, keep_positions
+from xlm_runtime.nn.features import both_neighbours
 
 
 class MlmModel(nn.Module):
@@ -67,6 +67,7 @@ class MlmModel(nn.Module):
         x = self.embedding(input_ids)  # (B, L, D)
         if self.shift is not None:
             x = x + self.shift(both_neighbours(x, attention_mask))
-        h = self.transformer(x, positions_from_mask(attention_mask), bidirectional_mask(attention_mask))
-        logits: Tensor = self.head(keep_positions(h, logits_to_keep))
+        positions, mask = positions_from_mask(attention_mask), bidirectional_mask(attention_mask)
+        h = self.transformer(x, positions, mask, keep=logits_to_keep)
+        logits: Tensor = self.head(h)
         return logits

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xlm_runtime.errors import ConfigError
+from xlm_runtime.nn.features import keep_positions
 from xlm_runtime.nn.kv_cache import KVCache
 from xlm_runtime.nn.rotary import apply_rotary
 
@@ -90,6 +91,7 @@ class SelfAttention(nn.Module):
         mask: Tensor | None = None,
         cache: KVCache | None = None,
         layer: int = 0,
+        keep: int | Tensor = 0,
     ) -> Tensor:
         """Attend.
 
@@ -101,17 +103,34 @@ class SelfAttention(nn.Module):
             cache: where the keys and values of ``x`` are appended to, and those attended over come
                 from.
             layer: this layer's index in the cache.
+            keep: which positions are queries, as in ``keep_positions``; all are keys.
 
         Returns:
-            (B, L, D).
+            (B, L or keep or K, D).
         """
-        batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.num_heads, self.head_dim)
-        qkv = qkv.permute(2, 0, 3, 1, 4)  # (3, B, H, L, d)
-        q, k = apply_rotary(qkv[:2], *rotary).unbind(0)  # (B, H, L, d) each
-        v = qkv[2]
+        if isinstance(keep, Tensor) or 0 < keep < x.shape[1]:
+            q, k, v = self._of_some_queries(x, rotary, keep)
+            mask = None if mask is None else keep_positions(mask, keep)
+        else:
+            qkv = self._heads(self.qkv(x), 3)  # (3, B, H, L, d)
+            q, k = apply_rotary(qkv[:2], *rotary).unbind(0)  # (B, H, L, d) each
+            v = qkv[2]
         if cache is not None:
             k, v = cache.append(layer, k, v)
-        y = attend(q, k, v, mask).transpose(1, 2).reshape(batch, length, width)
+        y = attend(q, k, v, mask).transpose(1, 2).flatten(2)
         branch: Tensor = self.dropout(self.out(y))
         return branch
+
+    def _of_some_queries(
+        self, x: Tensor, rotary: tuple[Tensor, Tensor], keep: int | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        width = x.shape[-1]
+        q = self._heads(F.linear(keep_positions(x, keep), self.qkv.weight[:width]), 1)[0]
+        k, v = self._heads(F.linear(x, self.qkv.weight[width:]), 2)
+        cos, sin = rotary
+        q = apply_rotary(q, keep_positions(cos, keep), keep_positions(sin, keep))
+        return q, apply_rotary(k, cos, sin), v
+
+    def _heads(self, y: Tensor, count: int) -> Tensor:
+        """(B, L, count D) -> (count, B, H, L, d)."""
+        return y.view(*y.shape[:2], count, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)

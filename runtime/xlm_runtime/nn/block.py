@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from xlm_runtime.nn.adaptive_norm import AdaptiveGate, AdaptiveLayerNorm
 from xlm_runtime.nn.attention import SelfAttention
+from xlm_runtime.nn.features import keep_positions
 from xlm_runtime.nn.kv_cache import KVCache
 
 NORM_EPS = 1e-5
@@ -57,11 +58,12 @@ class TransformerBlock(nn.Module):
         cache: KVCache | None = None,
         layer: int = 0,
         conditioning: Tensor | None = None,
+        keep: int | Tensor = 0,
     ) -> Tensor:
-        """As ``SelfAttention.forward``, with ``conditioning`` (B, C); returns (B, L, D)."""
+        """As ``SelfAttention.forward``, with ``conditioning`` (B, C)."""
         y = normalise(self.attention_norm, x, conditioning)
-        y = self.attention(y, rotary, mask, cache, layer)
-        x = x + (y if self.attention_gate is None else self.attention_gate(y, conditioning))
+        y = self.attention(y, rotary, mask, cache, layer, keep)
+        x = keep_positions(x, keep) + (y if self.attention_gate is None else self.attention_gate(y, conditioning))
         y = normalise(self.mlp_norm, x, conditioning)
         y = self.mlp_dropout(self.mlp_down(F.gelu(self.mlp_up(y))))
         x = x + (y if self.mlp_gate is None else self.mlp_gate(y, conditioning))

@@ -22,15 +22,17 @@ def both_neighbours(x: Tensor, attention_mask: Tensor) -> Tensor:
 
 
 def keep_positions(h: Tensor, which: int | Tensor) -> Tensor:
-    """The features that an output head has to see.
+    """The features of some positions only.
 
     Args:
-        h: (B, L, D).
+        h: (B, ..., L, D); what lies between is the same for all positions, such as heads. B may be 1 for all rows.
         which: an int keeps the last so many positions, 0 all; a tensor (B, K) int64 keeps these positions of each row.
 
     Returns:
-        (B, K, D), K being L, ``which``, or the tensor's.
+        (B, ..., K, D), K being L, ``which``, or the tensor's.
     """
-    if isinstance(which, Tensor):
-        return h.gather(1, which[..., None].expand(-1, -1, h.shape[-1]))
-    return h[:, -which:]  # -0 is 0: all positions
+    if not isinstance(which, Tensor):
+        return h[..., -which:, :]  # -0 is 0: all positions
+    between = (1,) * (h.ndim - 3)
+    rows = h.expand(len(which), *h.shape[1:])
+    return rows.gather(-2, which.view(len(which), *between, -1, 1).expand(*rows.shape[:-2], -1, h.shape[-1]))

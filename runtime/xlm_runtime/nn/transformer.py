@@ -62,6 +62,7 @@ class Transformer(nn.Module):
         mask: Tensor | None = None,
         cache: KVCache | None = None,
         conditioning: Tensor | None = None,
+        keep: int | Tensor = 0,
     ) -> Tensor:
         """Run all blocks.
 
@@ -73,9 +74,11 @@ class Transformer(nn.Module):
             cache: already extended by the L tokens (``KVCache.extend`` returns ``positions`` and
                 ``mask``).
             conditioning: (B, C), if and only if the transformer was made with ``conditioning_dim``.
+            keep: only the features of the last so many positions, 0 for all; or of the positions
+                (B, K) int64. The last block computes no more than these.
 
         Returns:
-            (B, L, D), normalised.
+            (B, L or keep or K, D), normalised.
 
         Raises:
             ConfigError: a conditioning vector is missing, or nobody expects it.
@@ -87,8 +90,9 @@ class Transformer(nn.Module):
                 "conditioning vector. Change one of the two."
             )
         rotary = rotary_cos_sin(positions, self.d_model // self.num_heads)
+        last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
-            x = block(x, rotary, mask, cache, layer, conditioning)
+            x = block(x, rotary, mask, cache, layer, conditioning, keep if layer == last else 0)
         return normalise(self.final_norm, x, conditioning)
 
     def make_cache(
