@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-CORE := arlm mlm mdlm
+CORE := arlm mlm ilm mdlm
 INSTALLED_FROM := constraints.txt requirements-dev.txt runtime/pyproject.toml runtime/setup.py \
 	runtime/xlm_runtime/VERSION $(CORE:%=reference-models/%/setup.py)
 
@@ -36,7 +36,7 @@ sync: $(STAMP) ## render the reference models again from the template
 	$(BIN)/python tools/sync.py
 
 bench: $(STAMP) ## measure; a table, and build/bench/results.json
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
 results: $(STAMP) ## train the reference models on star graphs; docs/results
 	$(BIN)/python tools/results.py $(ARGS)

@@ -51,25 +51,36 @@ class MetricSet(nn.Module):
         super().__init__()
         self.metrics = nn.ModuleDict(metrics)
         self.updates = dict(updates)
+        self._weights: dict[str, Tensor] = {}  # the sum of those that were given, by metric
 
     def update(self, batch: Any, output: Any) -> None:
         """Take in one batch and what the loss or the predictor made of it."""
         for name, update in self.updates.items():
             metric = self.metrics[name]
             assert isinstance(metric, Metric)
-            metric.update(**update(batch, output))
+            arguments = update(batch, output)
+            if arguments.get("weight") is not None:
+                self._weights[name] = self._weights.get(name, 0) + torch.as_tensor(arguments["weight"]).sum()
+            metric.update(**arguments)
 
     def compute(self) -> dict[str, Tensor]:
         """Every metric's value over all batches since the last reset; 0-dimensional tensors.
 
-        A metric that saw no batch is left out: it has no value.
+        A metric that saw no batch is left out, and so is a mean all of whose weights were zero, such as the exact match
+        of rows without a truth: it has no value.
         """
-        return {name: metric.compute() for name, metric in self._metrics() if metric.update_called}
+        values = {name: metric.compute() for name, metric in self._metrics() if metric.update_called}
+        return {name: value for name, value in values.items() if not self._is_of_nothing(name, value)}
 
     def reset(self) -> None:
         """Forget all batches."""
         for _, metric in self._metrics():
             metric.reset()
+        self._weights.clear()
+
+    def _is_of_nothing(self, name: str, value: Tensor) -> bool:
+        # A NaN with any weight is one, and is told.
+        return name in self._weights and not bool(self._weights[name].any()) and bool(value.isnan().any())
 
     def _metrics(self) -> list[tuple[str, Metric]]:
         return [(name, metric) for name, metric in self.metrics.items() if isinstance(metric, Metric)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from golden import MODELS
+
+from xlm_runtime.cli import main
 
 # Here, because the test files import the models' packages. What is installed goes first.
 sys.path += [str(file.parent) for file in sorted(MODELS.glob("*/configs")) if str(file.parent) not in sys.path]
@@ -18,3 +21,26 @@ def registered() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLM_MODELS_PATH", str(MODELS))
         yield
+
+
+@pytest.fixture
+def xlm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """``xlm(*words)`` on a CPU, in this process: exit code, output, errors."""
+    for name in ("XLM_TRACEBACK", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XLM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the same on every machine
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = 0
+        try:
+            main(words)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        return code, *capsys.readouterr()
+
+    return run

@@ -61,6 +61,16 @@ def test_a_metric_that_saw_no_batch_has_no_value() -> None:
     assert metrics.compute() == {}
 
 
+def test_a_mean_over_nothing_has_no_value_and_a_nan_is_told() -> None:
+    metrics = feed(MetricSet({"mean": MeanMetric()}, {"mean": weighted}), (3.0, 0.0), (4.0, 0.0))
+    assert metrics.compute() == {}
+    assert values(feed(metrics, (1.0, 2.0))) == {"mean": 1.0}
+    metrics.reset()
+    assert math.isnan(values(feed(metrics, (math.nan, 1.0)))["mean"])
+    metrics.reset()
+    assert metrics.compute() == {}
+
+
 def test_a_set_without_metrics_is_allowed() -> None:
     assert values(feed(MetricSet({}, {}), (1.0, 1.0))) == {}
 

@@ -1,4 +1,7 @@
-"""The collators of ARLM: examples to batches. Special tokens are added here, and nowhere else."""
+"""The collators of ARLM: examples to batches. Special tokens are added here, and nowhere else.
+
+For the loss: whole texts, or prompts and answers. For the predictor: what is to be continued, and the truth if known.
+"""
 
 from typing import Any
 
@@ -7,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
 from xlm_runtime.collate import attended, pad, stack, truncate
+from xlm_runtime.errors import ConfigError
 
 from .types_arlm import IGNORED, Batch, PredictionBatch
 
@@ -105,5 +109,44 @@ class ArlmSeq2SeqCollatorPrediction(Seq2SeqCollatorPrediction):
             "attention_mask": attended(prompts, self.prompt_length + 1, "left"),
             "target_ids": pad(answers, self.answer_length, self.pad, "right"),
             "target_mask": attended(answers, self.answer_length, "right"),
+            "index": stack(examples, "index"),
+        }
+
+
+class ArlmCollatorPrediction(Collator):
+    """Plain text to be written: ``BOS``, or ``PAD... BOS beginning`` to be continued.
+
+    With nothing given, of an example only its index counts, which seeds the row's draws: there is no truth. Else the
+    truth is the rest of its text and EOS; a text that is too long for its block loses its end, as in training.
+
+    Args:
+        tokenizer: for the special ids.
+        block_size: L of training, BOS and EOS included.
+        prompt_tokens: so many tokens of each text are given, all of a shorter one.
+
+    Raises:
+        ConfigError: ``prompt_tokens`` below 0, or a block without room for one token more.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, block_size: int, prompt_tokens: int = 0) -> None:
+        if not 0 <= prompt_tokens <= block_size - 2:
+            raise ConfigError(
+                f"prompt_tokens is {prompt_tokens}; expected 0 to {block_size - 2}: a block of {block_size} tokens "
+                "(dataset.block_size) holds BOS, these, and one to be written at least."
+            )
+        self.bos, self.eos, self.pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.block_size = block_size
+        self.prompt_tokens = prompt_tokens
+
+    def __call__(self, examples: Examples) -> PredictionBatch:
+        given = self.prompt_tokens
+        prompts = [[self.bos, *(e["token_ids"][:given] if given else [])] for e in examples]
+        rest_length = self.block_size - 1 - given
+        rests = [truncate([*e["token_ids"][given:], self.eos], rest_length, "right") if given else [] for e in examples]
+        return {
+            "input_ids": pad(prompts, 1 + given, self.pad, "left"),
+            "attention_mask": attended(prompts, 1 + given, "left"),
+            "target_ids": pad(rests, rest_length, self.pad, "right"),
+            "target_mask": attended(rests, rest_length, "right"),
             "index": stack(examples, "index"),
         }

@@ -14,9 +14,10 @@ def nll(batch: Batch, output: LossOutput) -> dict[str, Any]:
 
 
 def exact_match(batch: PredictionBatch, preds: Prediction) -> dict[str, Any]:
-    """1 for each row whose answer is right to its EOS, with nothing after it, else 0: (B,)."""
+    """1 for each row that is right to its EOS, with nothing after it, else 0: (B,). A row without truth is out."""
     ids, target_ids = _same_length(preds["ids"], batch["target_ids"])
-    return {"value": (ids == target_ids).all(-1).float()}
+    known = batch["target_mask"].any(-1)
+    return {"value": (ids == target_ids).all(-1).float(), "weight": known.float()}
 
 
 def token_accuracy(batch: PredictionBatch, preds: Prediction) -> dict[str, Any]:

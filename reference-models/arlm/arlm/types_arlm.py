@@ -2,7 +2,7 @@
 
 Shapes: B rows of a batch, L positions, T scored positions (the last T of L), V vocabulary.
 A seq2seq row is ``PAD... prompt | BOS answer EOS PAD...``: the prompt block is padded on the left, the answer
-block on the right, so that every answer begins at the same position.
+block on the right, so that every answer begins at the same position. A row of plain text is ``BOS text EOS PAD...``.
 """
 
 from typing import TypedDict
@@ -31,9 +31,9 @@ class LossOutput(TypedDict):
 class PredictionBatch(TypedDict):
     """For the predictor."""
 
-    input_ids: Tensor  # (B, P) int64: PAD... prompt BOS
+    input_ids: Tensor  # (B, P) int64: PAD... prompt BOS; of plain text PAD... BOS and what is given of it
     attention_mask: Tensor  # (B, P) bool
-    target_ids: Tensor  # (B, T) int64: answer EOS PAD...; all PAD where no answer is known
+    target_ids: Tensor  # (B, T) int64: what should follow, EOS, PAD...; all PAD where that is not known
     target_mask: Tensor  # (B, T) bool, False at padding
     index: Tensor  # (B,) int64: the row's place in its split, which seeds its draws
 
@@ -41,4 +41,4 @@ class PredictionBatch(TypedDict):
 class Prediction(TypedDict):
     """What ``predict`` returns."""
 
-    ids: Tensor  # (B, T) int64: the answer, EOS included where it came, then PAD
+    ids: Tensor  # (B, T) int64: what was written, EOS included where it came, then PAD

@@ -1,0 +1,35 @@
+"""What pyproject.toml cannot say: which runtime to depend on, and where the configs go when this is installed."""
+
+import re
+import sys
+import sysconfig
+from importlib.metadata import distributions
+from pathlib import Path
+
+from setuptools import setup
+
+NAME = "ilm"
+HERE = Path(__file__).resolve().parent
+
+
+def runtime() -> str:
+    """The requirement of requirements/xlm.txt; only its version where that very version is installed already.
+
+    pip fetches a requirement that has an address each time, whatever is installed: `pip install --editable .` would
+    then need a network for a runtime that is there. The target environment is asked by its paths, because pip
+    builds in an isolated one that does not see it.
+    """
+    pin = (HERE / "requirements" / "xlm.txt").read_text(encoding="utf-8").strip()
+    version = re.search(r"(?:==|@v)(\d[^#\s]*)", pin)
+    paths = [*sys.path, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    installed = {found.version for found in distributions(name="xlm-runtime", path=paths)}
+    return f"xlm-runtime=={version[1]}" if version and version[1] in installed else pin
+
+
+setup(
+    install_requires=[runtime()],
+    # In a wheel, configs/ stands within the package: a model is found together with its configs.
+    packages=[NAME, f"{NAME}.configs"],
+    package_dir={NAME: NAME, f"{NAME}.configs": "configs"},
+    package_data={f"{NAME}.configs": ["**/*.yaml"]},
+)
