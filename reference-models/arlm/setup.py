@@ -6,7 +6,7 @@ import sysconfig
 from importlib.metadata import distributions
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 NAME = "arlm"
 HERE = Path(__file__).resolve().parent
@@ -26,10 +26,17 @@ def runtime() -> str:
     return f"xlm-runtime=={version[1]}" if version and version[1] in installed else pin
 
 
+def config_packages() -> list[str]:
+    """configs/ and all directories in it, as packages: setuptools wants each directory with data to be one."""
+    root = HERE / "configs"
+    directories = [root, *sorted(path for path in root.rglob("*") if path.is_dir() and path.name != "__pycache__")]
+    return [".".join((NAME, "configs", *path.relative_to(root).parts)) for path in directories]
+
+
 setup(
     install_requires=[runtime()],
     # In a wheel, configs/ stands within the package: a model is found together with its configs.
-    packages=[NAME, f"{NAME}.configs"],
+    packages=[*find_packages(str(HERE), include=[NAME, f"{NAME}.*"]), *config_packages()],
     package_dir={NAME: NAME, f"{NAME}.configs": "configs"},
-    package_data={f"{NAME}.configs": ["**/*.yaml"]},
+    package_data=dict.fromkeys(config_packages(), ["*.yaml"]),
 )
