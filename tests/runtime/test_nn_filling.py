@@ -44,7 +44,7 @@ def test_a_row_leaves_when_its_text_has_no_blank() -> None:
     assert board.rows.tolist() == [0, 1] and board.index.tolist() == [10, 11]
     fill(board, 1, EOS)
     assert board.rows.tolist() == [0]
-    assert board.masked.int().tolist() == [[1, 0, 1]]
+    assert board.masked.int().tolist() == [[1, 0, 0]]  # no step is spent on what is behind the end
     fill(board, 0, B)
     assert len(board) == 0
     assert board.ids().tolist() == [[B, EOS, PAD], [A, EOS, PAD], [A, B, C]]

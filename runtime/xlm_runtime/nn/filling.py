@@ -36,7 +36,7 @@ class Canvas:
     Attributes:
         input_ids, attention_mask, index: as above, of the n rows that are left.
         rows: (n,) int64, which rows of the batch these are.
-        masked: (n, T) bool, their blanks.
+        masked: (n, T) bool, their blanks, before the end of the text where that is known.
         network_calls: (B,) int64, how often the network has run on each row.
     """
 
@@ -116,7 +116,8 @@ class Canvas:
     def _retire(self) -> None:
         ends = (self._canvas_ids == self._eos) & ~self._before_given
         behind = ends.cumsum(-1) - ends.long() > 0  # (n, T)
-        going = (self.masked & ~behind).any(-1)
+        self.masked &= ~behind  # what comes after a text's end is nobody's to fill: no step is spent on it
+        going = self.masked.any(-1)
         if bool(going.all()):
             return
         done = ~going
