@@ -38,5 +38,5 @@ setup(
     # In a wheel, configs/ stands within the package: a model is found together with its configs.
     packages=[*find_packages(str(HERE), include=[NAME, f"{NAME}.*"]), *config_packages()],
     package_dir={NAME: NAME, f"{NAME}.configs": "configs"},
-    package_data=dict.fromkeys(config_packages(), ["*.yaml"]),
+    package_data={package: ["*.yaml"] for package in config_packages()},
 )

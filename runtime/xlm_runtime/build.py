@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xlm_runtime.component_checks import check_arguments, check_contract
 from xlm_runtime.config import set_vocab
+from xlm_runtime.config_source import written_in
 from xlm_runtime.datamodule import DataModule
 from xlm_runtime.errors import ComponentError, ConfigError, UnknownKeyError, XlmError
 from xlm_runtime.harness import VALIDATION, Harness
@@ -181,7 +183,7 @@ def make(
     node = OmegaConf.select(cfg, key)
     if not OmegaConf.is_dict(node) or not node.get("_target_"):
         raise ComponentError(f"The config node '{key}' has no '_target_': expected the dotted path of a class.")
-    target = locate(str(node._target_), f"config key '{key}._target_'")
+    target = _locate(str(node._target_), f"config key '{key}._target_'")
     factory = None
     try:
         plain = OmegaConf.masked_copy(node, [name for name in node if name not in leave]) if leave else node
@@ -201,6 +203,14 @@ def make(
         raise _raised(str(node._target_), key, error, factory) from error
     check_contract(made, contract or key, key, str(node._target_))
     return made
+
+
+def _locate(path: str, named: str) -> Any:
+    try:
+        return locate(path, named)
+    except ComponentError as error:
+        place = written_in(rf":\s*['\"]?{re.escape(path)}['\"]?\s*([,}}#]|$)")
+        raise type(error)("\n".join(filter(None, (str(error), place)))) from error
 
 
 def _make_later(factory: Callable[..., Any], target: str, key: str, *first: Any, **objects: Any) -> Any:
@@ -233,7 +243,7 @@ def _metric_set(cfg: DictConfig, kind: LoaderKind) -> MetricSet:
         if not node.get("update"):
             raise ConfigError(f"'{key}' lacks 'update': the dotted path of a function (batch, output) -> dict.")
         metrics[str(name)] = make(cfg, f"{key}.metric")
-        updates[str(name)] = locate(str(node["update"]), f"config key '{key}.update'")
+        updates[str(name)] = _locate(str(node["update"]), f"config key '{key}.update'")
     return MetricSet(metrics, updates)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from xlm_runtime.collate import attended, pad, stack, truncate
 from xlm_runtime.errors import ConfigError, DataError
+from xlm_runtime.options import check_number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -123,8 +124,7 @@ def infill_blanks(examples: Examples, block_size: int, fraction: float, seed: in
 
 def check_fraction(fraction: float) -> None:
     """Raise a ConfigError unless ``infill_fraction`` is in (0, 1]."""
-    if not 0 < fraction <= 1:
-        raise ConfigError(f"infill_fraction is {fraction}; it must be greater than 0 and at most 1.")
+    check_number("infill_fraction", fraction, "(0, 1]")
 
 
 def _infill_mask(example: Mapping[str, Any], canvas_length: int, fraction: float, seed: int) -> Sequence[bool]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from xlm_runtime import __version__
@@ -37,6 +38,26 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"].cpu())
     for device, device_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(device_state.cpu(), device)
+
+
+def forget_loader(checkpoint: dict[str, Any], num_workers: int) -> tuple[int, int] | None:
+    """Take the data loader's state out of a checkpoint that was made with another number of workers, or another
+    sampler, which would not take it.
+
+    Args:
+        checkpoint: as Lightning wrote it; changed.
+        num_workers: of the loader that continues.
+
+    Returns:
+        Epoch, and how many of its examples had been seen on each device; None if the state fits.
+    """
+    saved = OmegaConf.create(checkpoint.get(KEY, {}).get("config", "")).get("datamodule")
+    loops = checkpoint.get("loops", {}).get("fit_loop", {})
+    if "combined_loader" not in loops.get("state_dict", {}) or saved is None or saved.num_workers == num_workers:
+        return None
+    del loops["state_dict"]["combined_loader"]
+    batches = loops["epoch_loop.batch_progress"]["current"]["ready"]
+    return int(checkpoint["epoch"]), int(batches) * int(saved.batch_size)
 
 
 def find(run_dir: Path, names: tuple[str, ...] = ("best", "last")) -> Path | None:
@@ -68,7 +89,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{path} holds more than tensors and plain types, or is damaged; it is not loaded, because "
             f"unpickling it could run code. ({_first_line(error)})\n{_REMEDY}"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # of bytes that are no pickle, torch raises what it happens to run into
         raise CheckpointError(
             f"{path} cannot be read: the file is damaged or cut short. ({_first_line(error)})\n{_REMEDY}"
         ) from error

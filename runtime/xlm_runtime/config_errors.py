@@ -168,7 +168,7 @@ def _no_choice(overrides: Sequence[str]) -> ConfigError:
 
 
 def check_choices(choices: Mapping[str, str | None]) -> None:
-    """Refuse a datamodule that does not exist.
+    """Refuse a choice that two files answer to, and a datamodule that does not exist.
 
     The primary configuration's own choice is optional, since not every model has one of that name. Hydra then takes
     every choice for optional, a mistyped one too.
@@ -178,11 +178,21 @@ def check_choices(choices: Mapping[str, str | None]) -> None:
 
     Raises:
         ConfigNotFoundError: says which there are.
+        ConfigError: names the files.
     """
+    roots = {"xlm-runtime": RUNTIME_DIRECTORY, **{m.name: m.configs for m in discover().models.values()}}
+    for group, option in choices.items():
+        files = [root / f"{group.partition('@')[0]}/{option}.yaml" for root in roots.values()] if option else []
+        found = [file for file in files if file.is_file()]
+        if len(found) > 1:
+            raise ConfigError(
+                f"'{option}' of the group '{group}' is in several places, and only one of them would be read:\n"
+                + "\n".join(f"  {file}" for file in found)
+                + "\nRename all but one; a name that ends in the model's, such as star_easy_my_model, is its own."
+            )
     name = choices.get("datamodule")
     if not name or name == f"star_easy_{choices.get('model_type')}":
         return
-    roots = [RUNTIME_DIRECTORY, *(model.configs for model in discover().models.values())]
-    options = sorted(file.stem for root in roots for file in (root / "datamodule").glob("*.yaml"))
+    options = sorted(file.stem for root in roots.values() for file in (root / "datamodule").glob("*.yaml"))
     if name not in options:
         raise _missing_config(f"datamodule/{name}", options, "", ())

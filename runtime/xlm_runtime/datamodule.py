@@ -16,7 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from xlm_runtime.errors import ConfigError, DataError
 from xlm_runtime.metrics import LoaderKind
-from xlm_runtime.sampler import EpochShuffle
+from xlm_runtime.sampler import EpochOrder
 
 CollateFunction = Callable[[list[dict[str, Any]]], Any]
 
@@ -28,7 +28,7 @@ class DataModule(pl.LightningDataModule):
         dataset: ``dataset[split]`` is a map-style dataset of examples.
         collators: by loader kind; ``lm`` is needed to train and for the loss in evaluation, ``prediction``
             for the predictor. ``None`` leaves a kind out.
-        batch_size: examples per device and training step.
+        batch_size: examples per device and batch of training.
         eval_batch_size: the same in evaluation.
         num_workers: loader processes; 0 loads in the training process.
         seed: of the order of the training examples.
@@ -36,6 +36,7 @@ class DataModule(pl.LightningDataModule):
         splits: the dataset's split that plays each part (train, val, test).
         limit: at most so many examples a split, the first ones; None for all.
         shuffle: whether training examples are drawn in random order.
+        global_batch_size: examples of an optimizer step; an epoch is so many steps, whole ones. None: batch_size.
 
     Raises:
         ConfigError: sizes below one, no collator at all, an unknown part.
@@ -53,6 +54,7 @@ class DataModule(pl.LightningDataModule):
         splits: Mapping[str, str],
         limit: int | None,
         shuffle: bool,
+        global_batch_size: int | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -80,6 +82,8 @@ class DataModule(pl.LightningDataModule):
         self.splits = dict(splits)
         self.limit = limit
         self.shuffle = shuffle
+        self.global_batch_size = global_batch_size
+        self._start: tuple[int, int] | None = None
 
     @property
     def eval_kinds(self) -> list[LoaderKind]:
@@ -99,10 +103,13 @@ class DataModule(pl.LightningDataModule):
         if LoaderKind.LM not in self.collators:
             raise ConfigError("Training needs a collator of kind 'lm': set datamodule.collators.lm.")
         examples = self.examples("train")
+        order = EpochOrder(examples, self.seed, self.shuffle, group=self.global_batch_size or self.batch_size)
+        if self._start is not None:
+            order.start_at(*self._start)
         return StatefulDataLoader(
             examples,
             batch_size=self.batch_size,
-            sampler=EpochShuffle(examples, self.seed) if self.shuffle else None,
+            sampler=order,
             # Of the workers' seeds; without one, each epoch would draw from the global generator.
             generator=torch.Generator().manual_seed(self.seed),
             # A last short batch would make its examples count for more; a split smaller than one batch is kept.
@@ -112,6 +119,12 @@ class DataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def continue_from(self, epoch: int, place: int) -> None:
+        """Let training begin with this example of this epoch. The loader's own state does it more cheaply, but holds
+        for the same number of workers only.
+        """
+        self._start = (epoch, place)
 
     def val_dataloader(self) -> list[StatefulDataLoader[Any]]:
         return self._eval_loaders("val", self.eval_kinds)

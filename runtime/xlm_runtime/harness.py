@@ -91,6 +91,7 @@ class Harness(pl.LightningModule):
         self._rows: list[Row] = []
         self._random_state: dict[str, Any] | None = None
         self._configured: tuple[torch.optim.Optimizer, Any, list[dict[str, Any]]] | None = None
+        self.label: str | None = None  # of the files that an evaluation writes
         self.trained_steps = 0  # of weights that were loaded, not trained by this Trainer
 
     def parts(self) -> dict[str, nn.Module]:
@@ -128,6 +129,8 @@ class Harness(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         self._prepare()
+        if self.trainer.world_size > 1:  # the same seed everywhere would corrupt and drop the same on each device
+            torch.manual_seed(torch.initial_seed() + 1_000_003 * self.trainer.global_rank + self.trainer.global_step)
         if self._compile:
             self._loss_fn = torch.compile(self.loss.loss_fn)
 
@@ -153,7 +156,8 @@ class Harness(pl.LightningModule):
     def on_train_start(self) -> None:
         if self._configured is not None and self.global_step > 0:  # a continued run
             keep_options(*self._configured)
-        if self._random_state is not None:  # last: building and restoring have drawn numbers too
+        # Last: building and restoring have drawn numbers too. The saved state is the first process's.
+        if self._random_state is not None and self.trainer.world_size == 1:
             checkpoints.restore_random_state(self._random_state)
 
     # -- training ------------------------------------------------------------------------------------------
@@ -227,7 +231,7 @@ class Harness(pl.LightningModule):
             metric_set.reset()
         rows, self._rows = self._rows, []
         if rows and self.run_dir is not None and self.trainer.is_global_zero and not self._trial():
-            write_rows(rows_file(self.run_dir, split, self.global_step or self.trained_steps), rows)
+            write_rows(rows_file(self.run_dir, split, self.global_step or self.trained_steps, self.label), rows)
 
     def _trial(self) -> bool:
         return writes_nothing(self.trainer) or self.trainer.sanity_checking
@@ -240,6 +244,11 @@ class Harness(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._random_state = checkpoint.get(checkpoints.RANDOM)
+        datamodule: Any = vars(self.trainer).get("datamodule")
+        if hasattr(datamodule, "continue_from"):
+            place = checkpoints.forget_loader(checkpoint, datamodule.num_workers)
+            if place is not None:
+                datamodule.continue_from(*place)
 
 
 def check_loss_output(output: Any, track: Sequence[str]) -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from xlm_runtime import config
+from xlm_runtime import config, sweeps
 from xlm_runtime.config_errors import check_choices, check_override
 from xlm_runtime.config_source import RUNTIME_CONFIGS, group_names
 from xlm_runtime.discovery import Discovery, activate, discover
@@ -28,6 +28,8 @@ from xlm_runtime.files import write_text
 from xlm_runtime.jobs import JOBS, ON_SAVED_RUNS
 from xlm_runtime.locate import locate
 from xlm_runtime.runs import missing_run, read_config
+
+T = TypeVar("T")
 
 #: What the primary configuration tells Hydra; a saved configuration does not hold Hydra's own part.
 _QUIET_HYDRA = (
@@ -51,12 +53,28 @@ def launch(arguments: Sequence[str]) -> None:
     activate(found.models)
     job_type = _job_type(overrides)
     path, named = job_path(job_type, found)
+    sweep = bool({"-m", "--multirun"} & set(arguments))
     if job_type in ON_SAVED_RUNS and not any(_value(overrides, k) for k in ("experiment", "model", "model_type")):
+        apart = _swept(lambda: sweeps.runs_apart(arguments, overrides), overrides) if sweep else []
+        for words in apart:
+            launch(words)
+        if apart:
+            return
         with _saved_config(overrides) as directory:
             words = [_append_group(word) if word in overrides else word for word in arguments]
             _hydra([*words, *_QUIET_HYDRA], overrides, path, named, directory)
     else:
+        if sweep:
+            words = _swept(lambda: sweeps.deferred(overrides, group_names()), overrides)
+            arguments = [*arguments[: len(arguments) - len(overrides)], *words]
         _hydra(arguments, overrides, path, named)
+
+
+def _swept(ask: Callable[[], T], overrides: Sequence[str]) -> T:
+    try:
+        return ask()
+    except config.COMPOSITION_ERRORS as error:
+        raise config.explain(error, overrides) from error
 
 
 def job_path(job_type: str, found: Discovery) -> tuple[str, str]:
@@ -66,9 +84,14 @@ def job_path(job_type: str, found: Discovery) -> tuple[str, str]:
         UnknownKeyError: neither a job of the runtime nor a command of a discovered model.
         DiscoveryError: two models have a command of this name.
     """
+    owners = [model for model in found.models.values() if job_type in model.commands]
+    if job_type in JOBS and owners:
+        raise DiscoveryError(
+            f"The commands.yaml of {owners[0].root} has a command '{job_type}', which is a job type of xLM's own. "
+            f"Rename the command; taken are: {', '.join(JOBS)}."
+        )
     if job_type in JOBS:
         return JOBS[job_type][0], f"job type '{job_type}'"
-    owners = [model for model in found.models.values() if job_type in model.commands]
     if len(owners) > 1:
         raise DiscoveryError(
             f"The command '{job_type}' belongs to several models: "
@@ -105,7 +128,7 @@ def _hydra(
             if saved is None:
                 check_choices(HydraConfig.get().runtime.choices)
                 config.check_keys(cfg)
-                _separate_sweep_jobs(cfg)
+            _separate_sweep_jobs(cfg, overrides, saved is not None)
             config.check_values(cfg)
             locate(path, named)(cfg)
         except XlmError as error:
@@ -147,9 +170,17 @@ def _hydra_environment(arguments: Sequence[str]) -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = variable
 
 
-def _separate_sweep_jobs(cfg: DictConfig) -> None:
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
-        cfg.run_dir = f"{cfg.run_dir}/{HydraConfig.get().job.override_dirname.replace('/', '_')}"
+def _separate_sweep_jobs(cfg: DictConfig, overrides: Sequence[str], on_saved_run: bool) -> None:
+    """A directory for each job of a sweep; jobs on one saved run write files of other names."""
+    if HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return
+    keys = [key for key in sweeps.swept(overrides) if not (on_saved_run and key == "split")]  # files bear its name
+    name = sweeps.job_label(HydraConfig.get().overrides.task, keys)
+    if name and on_saved_run:
+        with open_dict(cfg):
+            cfg.label = ",".join(filter(None, [cfg.get("label"), name]))
+    elif name:
+        cfg.run_dir = f"{cfg.run_dir}/{name}"
 
 
 @contextmanager

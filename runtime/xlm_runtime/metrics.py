@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
+from xlm_runtime.errors import ContractError
+
 UpdateFunction = Callable[[Any, Any], dict[str, Any]]
 
 
@@ -58,10 +60,17 @@ class MetricSet(nn.Module):
         for name, update in self.updates.items():
             metric = self.metrics[name]
             assert isinstance(metric, Metric)
-            arguments = update(batch, output)
+            arguments = _checked(name, update, update(batch, output))
             if arguments.get("weight") is not None:
                 self._weights[name] = self._weights.get(name, 0) + torch.as_tensor(arguments["weight"]).sum()
-            metric.update(**arguments)
+            try:
+                metric.update(**arguments)
+            except (TypeError, ValueError) as error:
+                given = ", ".join(f"{key}: {type(value).__name__}" for key, value in arguments.items())
+                raise ContractError(
+                    f"The metric '{name}' ({type(metric).__name__}) cannot be updated with what {_path(update)} "
+                    f"returned ({given}): {error}"
+                ) from error
 
     def compute(self) -> dict[str, Tensor]:
         """Every metric's value over all batches since the last reset; 0-dimensional tensors.
@@ -84,3 +93,17 @@ class MetricSet(nn.Module):
 
     def _metrics(self) -> list[tuple[str, Metric]]:
         return [(name, metric) for name, metric in self.metrics.items() if isinstance(metric, Metric)]
+
+
+def _checked(name: str, update: UpdateFunction, arguments: Any) -> dict[str, Any]:
+    if isinstance(arguments, dict) and all(isinstance(key, str) for key in arguments):
+        return arguments
+    raise ContractError(
+        f"{_path(update)}, the update function of the metric '{name}', returned a value of type "
+        f"{type(arguments).__name__}; expected the keyword arguments of the metric's update(), such as "
+        '{"value": ..., "weight": ...}.'
+    )
+
+
+def _path(function: UpdateFunction) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

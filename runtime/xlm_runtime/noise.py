@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xlm_runtime.contracts import NoiseSchedule
-from xlm_runtime.errors import ConfigError
+from xlm_runtime.options import check_number
 
 
 class LogLinearNoise(NoiseSchedule):
@@ -27,8 +27,7 @@ class LogLinearNoise(NoiseSchedule):
     """
 
     def __init__(self, eps: float = 1e-3) -> None:
-        if not 0 < eps < 1:
-            raise ConfigError(f"noise_schedule.eps is {eps}; it must be between 0 and 1, and neither of them.")
+        check_number("noise_schedule.eps", eps, "(0, 1)")
         self.eps = eps
 
     def sigma(self, t: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def keep_options(optimizer: Optimizer, scheduler: LRScheduler | None, options: l
     """
     for position, (group, wanted) in enumerate(zip(optimizer.param_groups, options, strict=True)):
         old, new = group.get("initial_lr", group["lr"]), wanted.get("initial_lr", wanted["lr"])
-        rate = group["lr"] if old == new else group["lr"] * new / old
+        rate = group["lr"] if old == new else group["lr"] * new / old if old else new
         group.update({**wanted, "lr": rate})
         if scheduler is not None:
             scheduler.base_lrs[position] = new

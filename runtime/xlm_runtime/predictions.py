@@ -13,9 +13,14 @@ from xlm_runtime.files import write_text
 Row = dict[str, Any]
 
 
-def rows_file(run_dir: Path, split: str, step: int) -> Path:
-    """Where the rows of ``split`` made at optimizer step ``step`` are kept."""
-    return run_dir / "predictions" / split / f"step={step}.jsonl"
+def rows_file(run_dir: Path, split: str, step: int, label: str | None = None) -> Path:
+    """Where the rows of ``split`` made at optimizer step ``step`` are kept, beside those with another label."""
+    return run_dir / "predictions" / split / f"step={step}{suffix(label)}.jsonl"
+
+
+def suffix(label: str | None) -> str:
+    """What a label adds to a file's name."""
+    return f".{label.replace('/', '_')}" if label else ""
 
 
 def write_rows(file: Path, rows: Iterable[Row]) -> None:
@@ -41,6 +46,6 @@ def read_rows(file: Path) -> list[Row]:
 
 
 def exact_match(rows: Sequence[Row]) -> float | None:
-    """The share of rows whose ``text`` equals their ``truth``; None where no row knows its truth."""
-    judged = [row["text"] == row["truth"] for row in rows if row.get("truth") is not None]
+    """The share of rows whose ``text`` equals their ``truth``; None where no row has both."""
+    judged = [row["text"] == row["truth"] for row in rows if row.get("truth") is not None and "text" in row]
     return sum(judged) / len(judged) if judged else None

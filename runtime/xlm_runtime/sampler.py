@@ -1,4 +1,4 @@
-"""The order of training examples: a permutation for each (seed, epoch), and nothing else decides it.
+"""The order of training examples: decided by (seed, epoch) and nothing else.
 
 torchdata's own sampler draws all epochs from one generator, whose state after a continued epoch is not what it would
 have been: the next epoch of a continued run then has another order. Here an epoch's order needs no history.
@@ -13,36 +13,49 @@ import torch
 from torch.utils.data import Sampler
 
 
-class EpochShuffle(Sampler[int]):
-    """All places of ``data`` in random order, anew each time it is iterated over.
+class EpochOrder(Sampler[int]):
+    """All places of ``data``, anew each time it is iterated over.
 
     Args:
-        data: what is shuffled.
+        data: what is ordered.
         seed: together with the number of the epoch, seeds its permutation.
+        shuffle: False leaves them in order.
+        group: so many examples make an optimizer step. Those at an epoch's end that make none are left out, since
+            their gradient would be scaled as if they did; data smaller than one group is kept.
     """
 
-    def __init__(self, data: Sized, seed: int) -> None:
+    def __init__(self, data: Sized, seed: int, shuffle: bool = True, group: int = 1) -> None:
         self.data = data
         self.seed = seed
+        self.shuffle = shuffle
+        self.group = group
         self.epoch = 0  # of the next iterator that begins
+        self.place = 0  # where it begins
 
     def __len__(self) -> int:
-        return len(self.data)
+        size = len(self.data)
+        return size - size % self.group if size >= self.group else size
 
     def __iter__(self) -> Iterator[int]:
         return _Epoch(self)
 
-    def permutation(self, epoch: int) -> list[int]:
-        """The order of one epoch."""
+    def start_at(self, epoch: int, place: int) -> None:
+        """Let the next iterator begin there: of a run that continues, and whose loader's own state does not fit."""
+        self.epoch, self.place = epoch, place
+
+    def order(self, epoch: int) -> list[int]:
+        """The places of one epoch."""
+        if not self.shuffle:
+            return list(range(len(self)))
         # A generator's streams for neighbouring seeds are unrelated only after its state is mixed, which seeding does.
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
-        return torch.randperm(len(self.data), generator=generator).tolist()
+        return torch.randperm(len(self.data), generator=generator)[: len(self)].tolist()
 
 
 class _Epoch(Iterator[int]):
     """One epoch; its state is two numbers, which torchdata's loader keeps and gives back."""
 
-    def __init__(self, sampler: EpochShuffle) -> None:
+    def __init__(self, sampler: EpochOrder) -> None:
         self._sampler = sampler
         self._epoch: int | None = None  # begun with the first number: loaders make iterators that they never use
         self._place = 0
@@ -50,12 +63,12 @@ class _Epoch(Iterator[int]):
 
     def _begin(self, epoch: int, place: int) -> None:
         self._epoch, self._place = epoch, place
-        self._order = self._sampler.permutation(epoch)
-        self._sampler.epoch = epoch + 1
+        self._order = self._sampler.order(epoch)
+        self._sampler.epoch, self._sampler.place = epoch + 1, 0
 
     def __next__(self) -> int:
         if self._epoch is None:
-            self._begin(self._sampler.epoch, 0)
+            self._begin(self._sampler.epoch, self._sampler.place)
         if self._place >= len(self._order):
             raise StopIteration
         self._place += 1

@@ -42,5 +42,7 @@ def load_run(cfg: DictConfig) -> SavedRun:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = build_parts(cfg, run_dir)
     step = checkpoint.load_weights(parts.harness, path)
-    trainer = build_trainer(cfg, logger=False, callbacks=[], enable_checkpointing=False)
+    # On one device: several would pad the last batch with examples that they then count twice.
+    one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    trainer = build_trainer(cfg, logger=False, callbacks=[], enable_checkpointing=False, **one)
     return SavedRun(parts, trainer, path, step)

@@ -28,7 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from measurements import decoding, discovery, generation, packages, startup, template, training
+from measurements import decoding, decoding_trained, discovery, generation, packages, startup, template, training
 from measurements.common import REPOSITORY, Result, Settings
 from page import page
 from rich.console import Console
@@ -43,6 +43,7 @@ MEASUREMENTS: dict[str, Callable[[Settings], list[Result]]] = {
     "training": training.measure,
     "generation": generation.measure,
     "decoding": decoding.measure,
+    "decoding_trained": decoding_trained.measure,
 }
 
 _LOAD = os.getloadavg() if hasattr(os, "getloadavg") else ()

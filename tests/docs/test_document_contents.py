@@ -76,6 +76,19 @@ def test_starting_points_and_questions_are_explained() -> None:
     assert not missing([*questions, *points], "docs/starting-points.md")
 
 
+@pytest.mark.parametrize("model", [name for name in COPIER["points"]["default"] if name != "skeleton"])
+def test_the_page_of_a_model_names_every_option(model: str) -> None:
+    configs = ROOT / "reference-models" / model / "configs"
+    parts = yaml.safe_load((configs / "model_type" / f"{model}.yaml").read_text(encoding="utf-8"))
+    options = [f"{part}.{key}" for part in ("loss", "predictor") for key in parts[part] if key != "_target_"]
+    for file in (configs / "collator").glob("*.yaml"):
+        kind = "prediction" if "prediction" in file.stem else "lm"
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        own = [key for key, value in values.items() if key != "_target_" and not str(value).startswith("${")]
+        options += [f"datamodule.collators.{kind}.{key}" for key in own]
+    assert not missing(options, f"docs/models/{model}.md")
+
+
 def test_the_architecture_names_every_file_of_the_runtime() -> None:
     assert not missing(MODULES, "docs/architecture.md")
 

@@ -483,3 +483,12 @@ def test_the_predictor_of_the_configuration_takes_its_options_from_it(tmp_path: 
     predictor = build_parts(cfg).harness.predictor
     assert (predictor.sampling.temperature, predictor.sampling.top_k, predictor.seed) == (0.7, 5, 9)
     assert predictor.max_new_tokens == cfg.dataset.answer_length
+
+
+def test_the_exact_match_does_not_depend_on_the_padding_token() -> None:
+    """Catches a shorter prediction that is filled up with zeros where PAD is another id."""
+    batch = {"target_ids": torch.tensor([[5, 3, 50, 50], [5, 6, 3, 50]])}
+    batch["target_mask"] = batch["target_ids"] != 50
+    preds = {"ids": torch.tensor([[5, 3], [5, 6]])}
+    assert exact_match(batch, preds)["value"].tolist() == [1, 0]
+    assert token_accuracy(batch, preds)["value"].tolist() == pytest.approx([1, 2 / 3])

@@ -49,9 +49,9 @@ def test_neighbours_are_those_in_the_sequence() -> None:
     tokens = torch.tensor([[[1.0], [2.0], [3.0], [9.0]], [[5.0], [9.0], [9.0], [9.0]]])
     positions = torch.tensor([[0, 2, 1, 0], [0, 0, 0, 0]])
     mask = torch.tensor([[True, True, True, False], [True, False, False, False]])
-    found = neighbours(tokens, positions, mask)
-    assert found[0, :3].tolist() == [[0, 3], [3, 0], [1, 2]]  # 1 3 2
-    assert found[1, 0].tolist() == [0, 0]
+    found = neighbours(tokens, positions, mask, torch.tensor([[-1.0], [-2.0]]))
+    assert found[0, :3].tolist() == [[-1, 3], [3, -2], [1, 2]]  # 1 3 2
+    assert found[1, 0].tolist() == [-1, -2]
 
 
 def test_a_row_longer_than_the_learned_positions_is_refused() -> None:

@@ -226,8 +226,8 @@ def test_rows_hold_text_and_calls() -> None:
         ({"method": "ddpm", "steps": 0}, "steps is 0"),
         ({"block_size": 0}, "block_size is 0"),
         ({"confidence": "luck"}, "expected one of: top_prob, margin, entropy"),
-        ({"temperature": -0.1}, "temperature=-0.1"),
-        ({"top_p": 1.5}, "top_p=1.5"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"top_p": 1.5}, "top_p is 1.5"),
     ],
 )
 def test_nonsense_is_refused(options: dict[str, Any], words: str) -> None:

@@ -261,9 +261,9 @@ def test_a_row_without_a_known_answer_has_no_truth_and_no_weight() -> None:
         ({"gamma": math.nan}, "gamma is nan"),
         ({"steps": 0}, "steps is 0"),
         ({"block_size": 0}, "block_size is 0"),
-        ({"temperature": -0.1}, "temperature=-0.1"),
-        ({"top_p": 0.0}, "top_p=0.0"),
-        ({"top_k": 0}, "top_k=0"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"top_p": 0.0}, "top_p is 0.0"),
+        ({"top_k": 0}, "top_k is 0"),
     ],
 )
 def test_nonsense_is_refused(options: dict[str, Any], words: str) -> None:

@@ -82,8 +82,9 @@ def test_text_is_trained_on_evaluated_and_generated(
     assert ("test/exact_match" in metrics) == ("test/token_accuracy" in metrics) == (form == "from some")
     code, out, err = xlm("job_type=generate", f"run_dir={run_dir}", "num_samples=3")
     assert code == 0, err
+    assert all(character.isprintable() or character == "\n" for character in out)  # whatever bytes were drawn
     rows = read_rows(run_dir / "predictions" / "test" / "step=2.jsonl")
-    assert len(rows) == 3 and len({row["text"] for row in rows if form == "from some"} | {""}) > 1
+    assert len(rows) == 3 and all(row["ids"] for row in rows)
     assert all((row["truth"] is not None) == (form == "from some") for row in rows)
     assert all((row["prompt"] == "") == (form == "from nothing") for row in rows)
     assert all(max(row["ids"]) < (300 if tokenizer else 263) for row in rows)
@@ -149,5 +150,5 @@ def test_arlm_continues_what_is_given() -> None:
 
 @pytest.mark.parametrize("prompt_tokens", [-1, 5])
 def test_arlm_refuses_to_be_given_more_than_a_block_holds(prompt_tokens: int) -> None:
-    with pytest.raises(ConfigError, match="prompt_tokens.*expected 0 to 4"):
+    with pytest.raises(ConfigError, match=r"prompt_tokens.*expected .*at (least 0|most 4)"):
         ArlmCollatorPrediction(TOKENIZER, block_size=6, prompt_tokens=prompt_tokens)

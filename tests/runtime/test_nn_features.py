@@ -6,18 +6,20 @@ import torch
 
 from xlm_runtime.nn.features import both_neighbours, keep_positions
 
+BEYOND = torch.tensor([[-1.0], [-2.0]])
 
-def test_neighbours_stand_side_by_side_and_are_zero_beyond_the_ends() -> None:
+
+def test_neighbours_stand_side_by_side_and_something_else_beyond_the_ends() -> None:
     x = torch.arange(1.0, 5.0).view(1, 4, 1)
-    found = both_neighbours(x, torch.ones(1, 4, dtype=torch.bool))
-    assert found[0].tolist() == [[0, 2], [1, 3], [2, 4], [3, 0]]
+    found = both_neighbours(x, torch.ones(1, 4, dtype=torch.bool), BEYOND)
+    assert found[0].tolist() == [[-1, 2], [1, 3], [2, 4], [3, -2]]
 
 
 def test_padding_is_no_neighbour() -> None:
     """Catches an embedding of PAD that leaks into the first and the last token."""
     x = torch.arange(1.0, 6.0).view(1, 5, 1)
-    found = both_neighbours(x, torch.tensor([[False, True, True, True, False]]))
-    assert found[0, 1:4].tolist() == [[0, 3], [2, 4], [3, 0]]
+    found = both_neighbours(x, torch.tensor([[False, True, True, True, False]]), BEYOND)
+    assert found[0, 1:4].tolist() == [[-1, 3], [2, 4], [3, -2]]
 
 
 def test_positions_are_kept_from_the_end_or_by_number() -> None:

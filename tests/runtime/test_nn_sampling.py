@@ -186,14 +186,14 @@ def test_nothing_waits_for_the_device() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("temperature", -0.1, ">= 0"),
-        ("temperature", math.nan, ">= 0"),
-        ("temperature", INF, ">= 0"),
-        ("temperature", "hot", ">= 0"),
-        ("temperature", True, ">= 0"),
-        ("top_k", 0, ">= 1"),
-        ("top_k", -3, ">= 1"),
-        ("top_k", 2.5, ">= 1"),
+        ("temperature", -0.1, r"\[0, inf\)"),
+        ("temperature", math.nan, r"\[0, inf\)"),
+        ("temperature", INF, r"\[0, inf\)"),
+        ("temperature", "hot", r"\[0, inf\)"),
+        ("temperature", True, r"\[0, inf\)"),
+        ("top_k", 0, "at least 1"),
+        ("top_k", -3, "at least 1"),
+        ("top_k", 2.5, "at least 1"),
         ("top_p", 0.0, r"\(0, 1\]"),
         ("top_p", 1.1, r"\(0, 1\]"),
         ("top_p", math.nan, r"\(0, 1\]"),
@@ -201,14 +201,16 @@ def test_nothing_waits_for_the_device() -> None:
     ],
 )
 def test_options_out_of_range(key: str, value: object, allowed: str) -> None:
-    message = rf"{key}={value!r} .*{allowed}"
+    message = rf"{key} is {value!r}; expected .*{allowed}"
     with pytest.raises(ConfigError, match=message):
         SamplingOptions(**{key: value})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=message):
         sample(LOGITS, **{key: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=rf"^predictor\.slot_{message}"):
+        SamplingOptions(**{key: value}, prefix="predictor.slot_")  # type: ignore[arg-type]
 
 
 def test_single_functions_refuse_too() -> None:
     for function, value in ((apply_temperature, 0), (top_k_filter, 0), (top_p_filter, 0)):
-        with pytest.raises(ConfigError, match="out of range"):
+        with pytest.raises(ConfigError, match=" is 0; expected"):
             function(LOGITS, value)

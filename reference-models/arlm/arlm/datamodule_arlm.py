@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
 from xlm_runtime.collate import attended, pad, stack, truncate
 from xlm_runtime.errors import ConfigError
+from xlm_runtime.options import check_switch, check_whole_number
 
 from .types_arlm import IGNORED, Batch, PredictionBatch
 
@@ -56,6 +57,9 @@ class ArlmSeq2SeqCollator(Seq2SeqCollator):
         prompt_length: tokens of the prompt block.
         answer_length: tokens of the answer block, BOS and EOS included.
         score_prompt: score the prompt's tokens too, from its second on (its first has nothing before it).
+
+    Raises:
+        ConfigError: ``score_prompt`` is neither true nor false.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class ArlmSeq2SeqCollator(Seq2SeqCollator):
         score_prompt: bool = False,
     ) -> None:
         self.bos, self.eos, self.pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        check_switch("score_prompt", score_prompt)
         self.prompt_length, self.answer_length = prompt_length, answer_length
         self.score_prompt = score_prompt
 
@@ -129,9 +134,10 @@ class ArlmCollatorPrediction(Collator):
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, block_size: int, prompt_tokens: int = 0) -> None:
-        if not 0 <= prompt_tokens <= block_size - 2:
+        check_whole_number("prompt_tokens", prompt_tokens, least=0)
+        if prompt_tokens > block_size - 2:
             raise ConfigError(
-                f"prompt_tokens is {prompt_tokens}; expected 0 to {block_size - 2}: a block of {block_size} tokens "
+                f"prompt_tokens is {prompt_tokens}; expected at most {block_size - 2}: a block of {block_size} tokens "
                 "(dataset.block_size) holds BOS, these, and one to be written at least."
             )
         self.bos, self.eos, self.pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id

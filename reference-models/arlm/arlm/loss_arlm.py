@@ -1,8 +1,17 @@
-"""The objective of ARLM: next-token cross-entropy.
+"""The objective of ARLM: next-token cross-entropy, the chain rule of probability.
 
-    loss = sum_j -log p(x_{j+1} | x_{<=j}) / number of scored tokens in the batch      (nats per token)
+    log p(x) = sum_j log p(x_{j+1} | x_{<=j}),    x = BOS text EOS
+    loss     = sum_j -log p(x_{j+1} | x_{<=j}) / number of scored tokens in the batch            (nats per token)
 
-Which tokens are scored is the collator's decision: all of a text; of a prompt and its answer, the answer and EOS.
+It is the exact negative log-likelihood, so exp(loss) is the perplexity (Bengio et al., A Neural Probabilistic Language
+Model, JMLR 2003; with a transformer, GPT-2, Radford et al. 2019).
+
+Which tokens are scored is the collator's decision: all of a text and its EOS; of a prompt and its answer, the answer
+and EOS, which makes it -log p(answer | prompt). With the collator's ``score_prompt`` the prompt is scored as well, from
+its second token on.
+
+Departures from GPT-2: texts are not packed into one stream, so no token sees another text; and the mean is over the
+batch's tokens, not over rows.
 """
 
 from typing import Any
@@ -16,10 +25,12 @@ from .types_arlm import IGNORED, Batch, LossOutput
 
 
 class ArlmLoss(LossFunction[Batch, LossOutput]):
-    """Cross-entropy over the scored positions.
+    """loss = sum_j -log p(x_{j+1} | x_{<=j}) / scored tokens: cross-entropy over the scored positions, nats per token.
+
+    Logits (B, T, V) against ``target_ids`` (B, T); see the top of this file.
 
     Args:
-        model: ids -> logits (B, T, V).
+        model: ids (B, L) -> logits (B, T, V) of the last T positions.
         tokenizer: its vocabulary.
         noise_schedule: not used; the runtime gives it to every loss.
     """

@@ -1,18 +1,21 @@
 """The network of ARLM: ids to next-token logits, by a causal pre-norm transformer with rotary positions.
 
-    x = E[ids] (+ W_s E[previous ids]);  h = Transformer(x, causal);  logits = W_o h
+    x = E[ids] (+ W_s E[previous ids]);  h = Transformer(x, causal);  logits = W_o h          (B, L) -> (B, L, V)
 
-The embedding and the head are not tied, and the head has no bias. The term in brackets is optional: a learned
-projection of the previous token's embedding (``neighbour_shift``), which lets the first layer look pairs up.
+A decoder-only transformer (arXiv 1706.03762) with its layer norms before each branch (GPT-2) and rotary positions
+(arXiv 2104.09864), which count attended tokens only. Departures from GPT-2: the embedding and the head are not tied,
+the head and the attention's projections have no bias, and no position is learned. The term in brackets is optional: a
+learned projection of the previous token's embedding (``neighbour_shift``), which lets the first layer look pairs up.
 """
 
 import torch
 from torch import Tensor, nn
 from xlm_runtime.nn import KVCache, Transformer, causal_mask, init_weights, positions_from_mask
+from xlm_runtime.options import check_switch
 
 
 class ArlmModel(nn.Module):
-    """A decoder-only transformer.
+    """logits = W_o Transformer(E[ids], causal): a decoder-only transformer, (B, L) -> (B, L, V).
 
     Args:
         vocab_size: V.
@@ -23,7 +26,13 @@ class ArlmModel(nn.Module):
         d_ff: the MLP's hidden width.
         dropout: of each branch, in training.
         embedding_std: of the token embeddings at the start.
-        neighbour_shift: add a projection of the previous token's embedding at the input.
+        init_std: of the linear maps at the start.
+        residual_std: of those into the residual stream; None: init_std / sqrt(2 num_layers).
+        neighbour_shift: add a projection of the previous token's embedding at the input; a text's first token has a
+            learned vector in its place, by which the network can tell where the text begins.
+
+    Raises:
+        ConfigError: an option out of its range.
     """
 
     def __init__(
@@ -36,14 +45,18 @@ class ArlmModel(nn.Module):
         d_ff: int,
         dropout: float = 0.0,
         embedding_std: float = 0.02,
+        init_std: float = 0.02,
+        residual_std: float | None = None,
         neighbour_shift: bool = False,
     ) -> None:
         super().__init__()
+        check_switch("model.neighbour_shift", neighbour_shift)
         self.embedding = nn.Embedding(vocab_size, d_model, padding_idx=pad_id)
         self.shift = nn.Linear(d_model, d_model, bias=False) if neighbour_shift else None
+        self.nothing_before = nn.Embedding(1, d_model) if neighbour_shift else None
         self.transformer = Transformer(d_model, num_layers, num_heads, d_ff, dropout)
         self.head = nn.Linear(d_model, vocab_size, bias=False)
-        init_weights(self, embedding_std=embedding_std)
+        init_weights(self, std=init_std, embedding_std=embedding_std, residual_std=residual_std)
 
     def forward(
         self,
@@ -72,9 +85,15 @@ class ArlmModel(nn.Module):
         else:
             positions, mask = cache.extend(attention_mask)
         x = self.embedding(input_ids)  # (B, L, D)
-        if self.shift is not None:
-            first = torch.zeros_like(x[:, :1]) if previous_ids is None else self.embedding(previous_ids)[:, None]
-            x = x + self.shift(torch.cat([first, x[:, :-1]], dim=1))
+        if self.shift is not None and self.nothing_before is not None:
+            if previous_ids is None:
+                before, known = torch.zeros_like(x[:, :1]), torch.zeros_like(attention_mask[:, :1])
+            else:
+                before = self.embedding(previous_ids)[:, None]
+                known = (previous_ids != self.embedding.padding_idx)[:, None]
+            before = torch.cat([before, x[:, :-1]], dim=1)
+            known = torch.cat([known, attention_mask[:, :-1]], dim=1)  # (B, L)
+            x = x + self.shift(torch.where(known[..., None], before, self.nothing_before.weight))
         h = self.transformer(x, positions, mask, cache=cache, keep=logits_to_keep)
         logits: Tensor = self.head(h)
         return logits

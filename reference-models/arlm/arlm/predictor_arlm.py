@@ -1,7 +1,14 @@
 """The sampling loop of ARLM: prefill the prompt once, then one token a step over a preallocated KV cache.
 
+    x_{j+1} ~ softmax(f(logits_j / temperature)),  f: top-k (arXiv 1805.04833), then top-p (arXiv 1904.09751)
+
+Temperature 0 takes the likeliest token. At temperature 1 without f a text is an exact draw from the model, but for the
+special tokens besides EOS: no text holds them, so they are left out before the softmax.
+
 A row that has produced EOS leaves the batch, so it costs nothing more; the loop ends when no row is left, or at
-``max_new_tokens``. Under greedy decoding the result is the same, token for token, as without a cache.
+``max_new_tokens``. Under greedy decoding the result is the same, token for token, as without a cache. Departures from
+common practice: the token that crosses p is kept, as the paper of top-p has it; masses are float64; and a row's draws
+depend on (seed, its index, the step), so that they are the same in every batch.
 """
 
 from typing import Any
@@ -10,14 +17,16 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Predictor
-from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import SamplingOptions, counter_uniforms
+from xlm_runtime.options import check_switch, check_whole_number
 
 from .types_arlm import Prediction, PredictionBatch
 
 
 class ArlmPredictor(Predictor[PredictionBatch, Prediction]):
-    """Draws the next token until EOS.
+    """x_{j+1} ~ softmax(f(logits_j / temperature)), token after token, until EOS; see the top of this file.
+
+    ``input_ids`` (B, P) -> ``ids`` (B, T).
 
     Args:
         model: ids -> logits, with ``transformer.make_cache``.
@@ -46,13 +55,14 @@ class ArlmPredictor(Predictor[PredictionBatch, Prediction]):
         use_cache: bool = True,
         seed: int = 0,
     ) -> None:
-        if max_new_tokens < 1:
-            raise ConfigError(f"predictor.max_new_tokens is {max_new_tokens}; it must be at least 1.")
+        check_whole_number("predictor.max_new_tokens", max_new_tokens, least=1)
+        check_switch("predictor.use_cache", use_cache)
+        check_whole_number("predictor.seed", seed, least=0)
         self.model = model
         self.tokenizer = tokenizer
         self.noise_schedule = noise_schedule
         self.max_new_tokens = max_new_tokens
-        self.sampling = SamplingOptions(temperature, top_k, top_p)
+        self.sampling = SamplingOptions(temperature, top_k, top_p, prefix="predictor.")
         self.use_cache = use_cache
         self.seed = seed
         self.eos, self.pad = tokenizer.eos_token_id, tokenizer.pad_token_id

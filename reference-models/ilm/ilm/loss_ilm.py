@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import LossFunction
-from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import counter_uniforms, stream_seed
+from xlm_runtime.options import check_number, check_whole_number
 
 from .types_ilm import Batch, LossOutput
 
@@ -34,7 +34,10 @@ STOP, GO_ON = 0, 1  # the classes of the stop head
 
 
 class IlmLoss(LossFunction[Batch, LossOutput]):
-    """Cross-entropy of the deleted tokens at their slots, plus that of "nothing is missing".
+    """loss = mean (-sum_{i,v} c[i, v] / n log p(i, v)) + lambda * mean (-w_y log q(y)), in nats an example.
+
+    The cross-entropy of the deleted tokens at their slots, logits (B, S, V), plus that of "nothing is missing", (B, 2);
+    see the top of this file.
 
     Args:
         model: ids -> ``ModelOutput``.
@@ -58,10 +61,9 @@ class IlmLoss(LossFunction[Batch, LossOutput]):
         stop_class_weight: float | None = None,
         seed: int = 0,
     ) -> None:
-        if not 0 <= stop_loss_weight < float("inf"):
-            raise ConfigError(f"loss.stop_loss_weight is {stop_loss_weight}; it must be a finite number >= 0.")
-        if stop_class_weight is not None and not 0 < stop_class_weight < 1:
-            raise ConfigError(f"loss.stop_class_weight is {stop_class_weight}; it must be in (0, 1), or null.")
+        check_number("loss.stop_loss_weight", stop_loss_weight, "[0, inf)")
+        check_number("loss.stop_class_weight", stop_class_weight, "(0, 1)", or_null=True)
+        check_whole_number("loss.seed", seed, least=0)
         self.model = model
         self.tokenizer = tokenizer
         self.stop_loss_weight = stop_loss_weight

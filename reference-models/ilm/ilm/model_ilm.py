@@ -1,12 +1,15 @@
 """The network of ILM: ids to insertion logits and stop logits, by a bidirectional transformer.
 
     x = E[ids] + E_type[types] (+ E_pos[positions]) (+ W_s [E[left neighbour]; E[right neighbour]])
-    h = Transformer(x, rotary positions);  logits = W_o h;  stop = W_2 GELU(W_1 h_CLS)
+    h = Transformer(x, rotary positions);  logits = W_o h;  stop = W_2 GELU(W_1 h_CLS)   (B, L) -> (B, L, V), (B, 2)
 
-Column i's logits are about inserting right after its token. Positions are explicit, so that the columns may stand in
-any order: the predictor keeps them in the order of insertion. The terms in brackets are optional: learned absolute
-positions (``max_positions``) besides the rotary ones, and a learned projection of the embeddings of both neighbours in
-the sequence (``neighbour_shift``), zero beyond its ends, which lets the first layer look pairs up.
+Transformer and rotary positions (arXiv 2104.09864) as in Insertion Language Models (arXiv 2505.05755), and their two
+heads. Column i's logits are about inserting right after its token. Positions are explicit, so that the columns may
+stand in any order: the predictor keeps them in the order of insertion.
+
+Departures, both optional, are the terms in brackets: learned absolute positions (``max_positions``) besides the rotary
+ones, and a learned projection of the embeddings of both neighbours in the sequence (``neighbour_shift``), zero beyond
+its ends, which lets the first layer look pairs up.
 """
 
 import torch
@@ -14,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import Transformer, bidirectional_mask, init_weights, positions_from_mask
+from xlm_runtime.options import check_switch, check_whole_number
 
 from .types_ilm import CLS_TYPE, TEXT_TYPE, TYPES, ModelOutput
 
 
 class IlmModel(nn.Module):
-    """A bidirectional transformer with a head over tokens, and one that says whether anything is missing.
+    """logits = W_o h, stop = W_2 GELU(W_1 h_CLS), h = Transformer(E[ids] + E_type[types]): (B, L) -> (B, L, V), (B, 2).
 
     Args:
         vocab_size: V.
@@ -31,11 +35,13 @@ class IlmModel(nn.Module):
         dropout: of each branch, in training.
         embedding_std: of the embeddings at the start.
         init_std: of the linear maps at the start.
-        neighbour_shift: add a projection of both neighbours' embeddings at the input.
+        residual_std: of those into the residual stream; None: init_std / sqrt(2 num_layers).
+        neighbour_shift: add a projection of both neighbours' embeddings at the input; beyond the ends of a row stand
+            learned vectors, by which the network can tell where it begins and ends.
         max_positions: learned absolute positions, for at most so many columns; None for none.
 
     Raises:
-        ConfigError: ``max_positions`` below one.
+        ConfigError: an option out of its range.
     """
 
     def __init__(
@@ -49,20 +55,22 @@ class IlmModel(nn.Module):
         dropout: float = 0.0,
         embedding_std: float = 0.02,
         init_std: float = 0.02,
+        residual_std: float | None = None,
         neighbour_shift: bool = False,
         max_positions: int | None = None,
     ) -> None:
         super().__init__()
-        if max_positions is not None and max_positions < 1:
-            raise ConfigError(f"model.max_positions is {max_positions}; it must be at least 1, or null for none.")
+        check_switch("model.neighbour_shift", neighbour_shift)
+        check_whole_number("model.max_positions", max_positions, least=1, or_null=True)
         self.embedding = nn.Embedding(vocab_size, d_model, padding_idx=pad_id)
         self.type_embedding = nn.Embedding(len(TYPES), d_model)
         self.position_embedding = None if max_positions is None else nn.Embedding(max_positions, d_model)
         self.shift = nn.Linear(2 * d_model, d_model, bias=False) if neighbour_shift else None
+        self.beyond = nn.Embedding(2, d_model) if neighbour_shift else None
         self.transformer = Transformer(d_model, num_layers, num_heads, d_ff, dropout)
         self.head = nn.Linear(d_model, vocab_size, bias=False)
         self.stop_head = nn.Sequential(nn.Linear(d_model, d_model), nn.GELU(), nn.Linear(d_model, 2))
-        init_weights(self, std=init_std, embedding_std=embedding_std)
+        init_weights(self, std=init_std, embedding_std=embedding_std, residual_std=residual_std)
 
     def forward(
         self,
@@ -99,8 +107,8 @@ class IlmModel(nn.Module):
         if self.position_embedding is not None:
             self._check_length(input_ids.shape[1], self.position_embedding.num_embeddings)
             x = x + self.position_embedding(positions)
-        if self.shift is not None:
-            x = x + self.shift(neighbours(tokens, positions, attention_mask))
+        if self.shift is not None and self.beyond is not None:
+            x = x + self.shift(neighbours(tokens, positions, attention_mask, self.beyond.weight))
         batch, length = input_ids.shape
         first = max(length - logits_to_keep, 0) if logits_to_keep else 0
         kept = torch.arange(first, length, device=input_ids.device)
@@ -118,24 +126,29 @@ class IlmModel(nn.Module):
             )
 
 
-def neighbours(tokens: Tensor, positions: Tensor, attention_mask: Tensor) -> Tensor:
-    """The embeddings of the tokens one position to the left and to the right, zero where there is none.
+def neighbours(tokens: Tensor, positions: Tensor, attention_mask: Tensor, beyond: Tensor) -> Tensor:
+    """The embeddings of the tokens one position to the left and to the right.
 
     Args:
         tokens: (B, L, D).
         positions: (B, L) int64, below L.
         attention_mask: (B, L) bool.
+        beyond: (2, D), what stands where there is none to the left, and to the right.
 
     Returns:
         (B, L, 2 D); that of a column which is not attended means nothing.
     """
     batch, length, width = tokens.shape
     # Which column stands at each position, shifted by one: places 0 and beyond the end are nobody's, which is the
-    # extra column L of zeros. What is not attended writes to a place that nobody reads.
+    # extra column L. What is not attended writes to a place that nobody reads.
     place = torch.where(attention_mask, positions + 1, length + 2)
     columns = torch.arange(length, device=tokens.device).expand(batch, length)
     column_at = torch.full((batch, length + 3), length, device=tokens.device).scatter(1, place, columns)
     left, right = column_at.gather(1, positions), column_at.gather(1, positions + 2)
     either = torch.cat([left, right], dim=1)[..., None].expand(-1, -1, width)  # (B, 2 L, D)
     left_tokens, right_tokens = F.pad(tokens, (0, 0, 0, 1)).gather(1, either).chunk(2, dim=1)
-    return torch.cat([left_tokens, right_tokens], dim=-1)
+    none_left, none_right = (left == length)[..., None], (right == length)[..., None]
+    to_left, to_right = beyond.to(tokens.dtype)
+    return torch.cat(
+        [torch.where(none_left, to_left, left_tokens), torch.where(none_right, to_right, right_tokens)], dim=-1
+    )

@@ -1,6 +1,8 @@
 """The sampling loop of ILM: insert one token a step into each row, until the network says that nothing is missing.
 
-    while P(stop) < theta and there is room:  (slot, token) ~ softmax(logits);  insert token right after slot
+    while P(stop) < theta and there is room:
+        (slot, token) ~ softmax(f(logits / temperature));  insert token right after slot
+                                                           f: top-k, then top-p (arXiv 1904.09751)
 
 Jointly, or the slot first, by logsumexp_v logits[i, v], then the token given the slot: without filters and at
 temperature 1 the same law. Special tokens are left out before any of it. (Insertion Language Models, arXiv 2505.05755.)
@@ -8,6 +10,9 @@ temperature 1 the same law. Special tokens are left out before any of it. (Inser
 An insertion changes what every token attends to, so that no cache is exact: the network runs once an insertion. It
 runs on rows that still go on, over columns in use only. New tokens are appended, in the order of insertion, and know
 their place by explicit positions; the text is put in order once, at the end.
+
+Departures from the paper: a text with gaps opens the slots of its gaps alone, so that what is given stays together;
+masses are float64, and a row's draws depend on (seed, its index, the step), not on its batch.
 """
 
 from typing import Any
@@ -18,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Predictor
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import SamplingOptions, counter_uniforms, positions_from_mask, stream_seed
+from xlm_runtime.options import check_choice, check_number, check_whole_number
 
 from .loss_ilm import STOP, insertion_logits
 from .types_ilm import TEXT_TYPE, ModelOutput, Prediction, PredictionBatch
@@ -76,7 +82,9 @@ class Canvas:
 
 
 class IlmPredictor(Predictor[PredictionBatch, Prediction]):
-    """Inserts tokens until nothing is missing.
+    """(slot, token) ~ softmax(f(logits / temperature)), inserted one a step, until P(stop) reaches theta.
+
+    ``input_ids`` (B, L) -> ``ids`` (B, T), in the order of the text; see the top of this file.
 
     Args:
         model: ids -> ``ModelOutput``.
@@ -113,12 +121,10 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         slot_top_p: float | None = None,
         seed: int = 0,
     ) -> None:
-        if max_new_tokens < 1:
-            raise ConfigError(f"predictor.max_new_tokens is {max_new_tokens}; it must be at least 1.")
-        if not 0 < stop_threshold <= 1:
-            raise ConfigError(f"predictor.stop_threshold is {stop_threshold}; it must be in (0, 1].")
-        if method not in METHODS:
-            raise ConfigError(f"predictor.method is {method!r}; it must be one of: {', '.join(METHODS)}.")
+        check_whole_number("predictor.max_new_tokens", max_new_tokens, least=1)
+        check_number("predictor.stop_threshold", stop_threshold, "(0, 1]")
+        check_choice("predictor.method", method, METHODS)
+        check_whole_number("predictor.seed", seed, least=0)
         slot_options = {"temperature": slot_temperature, "top_k": slot_top_k, "top_p": slot_top_p}
         given = [f"predictor.slot_{name}" for name, value in slot_options.items() if value is not None]
         if given and method != "slot_first":
@@ -132,9 +138,12 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         self.max_new_tokens = max_new_tokens
         self.stop_threshold = stop_threshold
         self.method = method
-        self.sampling = SamplingOptions(temperature, top_k, top_p)
+        self.sampling = SamplingOptions(temperature, top_k, top_p, prefix="predictor.")
         self.slot_sampling = SamplingOptions(
-            temperature if slot_temperature is None else slot_temperature, slot_top_k, slot_top_p
+            temperature if slot_temperature is None else slot_temperature,
+            slot_top_k,
+            slot_top_p,
+            prefix="predictor.slot_",
         )
         self.seed = stream_seed(seed, "token")
         self.slot_seed = stream_seed(seed, "slot")

@@ -1,4 +1,4 @@
-"""The loss against hand-computed numbers: a table of insertion weights stands in for the network, deletions are given."""
+"""The loss by hand-computed numbers: a table of insertion weights stands in for the network, deletions are given."""
 
 import math
 

@@ -28,6 +28,7 @@ from xlm_runtime import LossFunction
 from xlm_runtime.canvas import blank_out
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import counter_uniforms, stream_seed
+from xlm_runtime.options import check_whole_number
 
 from .types_mdlm import IGNORED, Batch, LossOutput
 
@@ -36,7 +37,9 @@ FIRST_TIME = 1e-3
 
 
 class MdlmLoss(LossFunction[Batch, LossOutput]):
-    """The NELBO per token.
+    """loss = sum_i E_t w(t) sum_{masked j} -log p(x_ij | z_t) / eligible tokens: the NELBO, in nats per token.
+
+    Logits (B, T, V) of the canvas against the text that stood there; see the top of this file.
 
     Args:
         model: ids and noise level -> logits.
@@ -57,8 +60,8 @@ class MdlmLoss(LossFunction[Batch, LossOutput]):
         eval_times: int = 8,
         seed: int = 0,
     ) -> None:
-        if eval_times < 1:
-            raise ConfigError(f"loss.eval_times is {eval_times}; it must be at least 1.")
+        check_whole_number("loss.eval_times", eval_times, least=1)
+        check_whole_number("loss.seed", seed, least=0)
         if noise_schedule is None:
             raise ConfigError("The loss of masked diffusion needs a noise schedule: set noise_schedule=log_linear.")
         self.model = model

@@ -11,13 +11,13 @@ def nelbo(batch: Batch, output: LossOutput) -> dict[str, Any]:
 
 
 def exact_match(batch: PredictionBatch, preds: Prediction) -> dict[str, Any]:
-    """1 for each row whose text is right to its EOS, with nothing after it, else 0: (B,). A row without truth is out."""
+    """1 for each row whose text is right to its EOS, and nothing after it, else 0: (B,). A row without truth is out."""
     known = batch["target_mask"].any(-1)
     return {"value": (preds["ids"] == batch["target_ids"]).all(-1).float(), "weight": known.float()}
 
 
 def token_accuracy(batch: PredictionBatch, preds: Prediction) -> dict[str, Any]:
-    """The share of the tokens to be written, EOS included, that stand at their place: (B,), weighted by their number."""
+    """The share of tokens to be written, EOS included, that stand at their place: (B,), weighted by their number."""
     mask = batch["target_mask"]
     length = mask.sum(-1)
     right = (preds["ids"] == batch["target_ids"]) & mask

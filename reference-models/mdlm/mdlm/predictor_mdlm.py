@@ -31,6 +31,7 @@ from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import SamplingOptions, counter_uniforms, stream_seed
 from xlm_runtime.nn.filling import Canvas, canvas_rows
 from xlm_runtime.nn.unmasking import RULES, CommitRule, check_blocks, commit_top, current_block, pack
+from xlm_runtime.options import check_choice, check_whole_number
 
 from .types_mdlm import Prediction, PredictionBatch
 
@@ -38,7 +39,9 @@ BY_TIME = ("ddpm", "ddpm_cache", "first_hitting")
 
 
 class MdlmPredictor(Predictor[PredictionBatch, Prediction]):
-    """Reveals masked positions step by step.
+    """From t to s each masked position becomes x_j ~ p with probability (m_t − m_s) / m_t; or a rule says which do.
+
+    ``input_ids`` (B, L) with MASK at the blanks -> ``ids`` (B, T); see the top of this file.
 
     Args:
         model: ids and noise level -> logits.
@@ -77,11 +80,10 @@ class MdlmPredictor(Predictor[PredictionBatch, Prediction]):
         top_p: float | None = None,
         seed: int = 0,
     ) -> None:
-        if method not in (*BY_TIME, *RULES):
-            raise ConfigError(f"predictor.method is '{method}'; expected one of: {', '.join((*BY_TIME, *RULES))}.")
-        for key, value in (("steps", steps), ("block_size", block_size)):
-            if value is not None and value < 1:
-                raise ConfigError(f"predictor.{key} is {value}; it must be at least 1, or null.")
+        check_choice("predictor.method", method, (*BY_TIME, *RULES))
+        check_whole_number("predictor.steps", steps, least=1, or_null=True)
+        check_whole_number("predictor.block_size", block_size, least=1, or_null=True)
+        check_whole_number("predictor.seed", seed, least=0)
         if method == "first_hitting" and steps is not None:
             raise ConfigError(f"predictor.steps is {steps}, but first_hitting has one a position: set it to null.")
         if noise_schedule is None:
@@ -93,7 +95,7 @@ class MdlmPredictor(Predictor[PredictionBatch, Prediction]):
         self.rule = CommitRule("random" if method in BY_TIME else method, confidence, confidence_noise, gamma)
         self.steps = steps
         self.block_size = block_size
-        self.sampling = SamplingOptions(temperature, top_k, top_p)
+        self.sampling = SamplingOptions(temperature, top_k, top_p, prefix="predictor.")
         self.order_seed, self.token_seed = stream_seed(seed, "order"), stream_seed(seed, "token")
         self.time_seed = stream_seed(seed, "time")
 

@@ -1,4 +1,4 @@
-"""The loss against hand-computed numbers: a table of probabilities stands in for the network; times and masks are given."""
+"""The loss by hand-computed numbers: a table of probabilities stands in for the network; times and masks are given."""
 
 import math
 

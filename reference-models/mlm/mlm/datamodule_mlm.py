@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
 from xlm_runtime.canvas import check_fraction, infill_blanks, seq2seq_canvas, text_canvas, with_blanks
+from xlm_runtime.options import check_switch
 
 from .types_mlm import Batch, PredictionBatch
 
@@ -22,9 +23,13 @@ class MlmCollator(Collator):
         tokenizer: for the special ids.
         block_size: L, BOS and EOS included.
         score_padding: attend, mask and score the padding too, so that the model learns how long a text is.
+
+    Raises:
+        ConfigError: ``score_padding`` is neither true nor false.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, block_size: int, score_padding: bool = False) -> None:
+        check_switch("score_padding", score_padding)
         self.tokenizer = tokenizer
         self.block_size = block_size
         self.score_padding = score_padding
@@ -79,7 +84,7 @@ class MlmInfillingCollatorPrediction(Collator):
         seed: of the spans' places; an example's depends on the seed and its index.
 
     Raises:
-        ConfigError: ``infill_fraction`` outside (0, 1].
+        ConfigError: ``infill_fraction`` outside (0, 1], ``score_padding`` neither true nor false.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class MlmInfillingCollatorPrediction(Collator):
         seed: int = 0,
     ) -> None:
         check_fraction(infill_fraction)
+        check_switch("score_padding", score_padding)
         self.tokenizer = tokenizer
         self.block_size = block_size
         self.score_padding = score_padding

@@ -21,12 +21,15 @@ from transformers import PreTrainedTokenizerBase
 from xlm_runtime import LossFunction
 from xlm_runtime.canvas import blank_out
 from xlm_runtime.nn import counter_uniforms, stream_seed
+from xlm_runtime.options import check_switch, check_whole_number
 
 from .types_mlm import IGNORED, Batch, LossOutput
 
 
 class MlmLoss(LossFunction[Batch, LossOutput]):
-    """Cross-entropy over masked positions.
+    """loss = sum_i w_i sum_{masked j} -log p(x_ij | visible) / sum_i w_i n_i, in nats per masked token.
+
+    Logits (B, T, V) of the canvas against the text that stood there; see the top of this file.
 
     Args:
         model: ids -> logits.
@@ -35,6 +38,9 @@ class MlmLoss(LossFunction[Batch, LossOutput]):
         inverse_count: weigh each example by 1 / (its masked tokens + 1).
         loss_on_visible: score the visible eligible tokens too.
         seed: of the masks in evaluation. There a row's mask depends on the seed and its index, not on its batch.
+
+    Raises:
+        ConfigError: an option out of its range.
     """
 
     def __init__(
@@ -46,6 +52,9 @@ class MlmLoss(LossFunction[Batch, LossOutput]):
         loss_on_visible: bool = False,
         seed: int = 0,
     ) -> None:
+        check_switch("loss.inverse_count", inverse_count)
+        check_switch("loss.loss_on_visible", loss_on_visible)
+        check_whole_number("loss.seed", seed, least=0)
         self.model = model
         self.tokenizer = tokenizer
         self.mask = tokenizer.mask_token_id

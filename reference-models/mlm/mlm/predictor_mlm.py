@@ -1,6 +1,8 @@
 """The sampling loop of MLM: from a text with blanks to a full one, a few blanks at a time.
 
-Each step runs the network once, draws a token for blanks, and fills some of them, by a rule:
+    x_j ~ softmax(f(logits_j / temperature)) for blanks j,  f: top-k, then top-p (arXiv 1904.09751)
+
+Each step runs the network once, draws such tokens, and fills some of the blanks, by a rule:
 
     random      ⌈blanks / steps left⌉ of them, uniformly
     confidence  as many, the most confident: by the top probability p₁, by the margin p₁ − p₂, or by the negative
@@ -12,6 +14,10 @@ the joint distribution that the network's conditionals define, if these are cons
 
 EOS ends a text. A row whose text has no blank left leaves the batch, so it costs nothing more, and the loop ends with
 the last row. Only the logits of blanks that may be filled in the step are computed.
+
+Departures from Mask-Predict: a token that has been written is never masked again; and no length is predicted, for EOS
+and padding are written like words. Special tokens besides these two are left out before the softmax. Masses are
+float64, and a row's draws depend on (seed, its index, the step, the position), so that its batch makes no difference.
 """
 
 from typing import Any
@@ -20,16 +26,18 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Predictor
-from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import SamplingOptions, counter_uniforms, stream_seed
 from xlm_runtime.nn.filling import Canvas, canvas_rows
 from xlm_runtime.nn.unmasking import CommitRule, check_blocks, current_block, pack
+from xlm_runtime.options import check_whole_number
 
 from .types_mlm import Prediction, PredictionBatch
 
 
 class MlmPredictor(Predictor[PredictionBatch, Prediction]):
-    """Fills blanks step by step.
+    """Each step: x_j ~ softmax(f(logits_j / temperature)) for blanks j, and a rule says which of them are filled.
+
+    ``input_ids`` (B, L) with MASK at the blanks -> ``ids`` (B, T); see the top of this file.
 
     Args:
         model: ids -> logits.
@@ -66,16 +74,16 @@ class MlmPredictor(Predictor[PredictionBatch, Prediction]):
         top_p: float | None = None,
         seed: int = 0,
     ) -> None:
-        for key, value in (("steps", steps), ("block_size", block_size)):
-            if value is not None and value < 1:
-                raise ConfigError(f"predictor.{key} is {value}; it must be at least 1, or null.")
+        check_whole_number("predictor.steps", steps, least=1, or_null=True)
+        check_whole_number("predictor.block_size", block_size, least=1, or_null=True)
+        check_whole_number("predictor.seed", seed, least=0)
         self.model = model
         self.tokenizer = tokenizer
         self.noise_schedule = noise_schedule
         self.rule = CommitRule(method, confidence, confidence_noise, gamma)
         self.steps = steps
         self.block_size = block_size
-        self.sampling = SamplingOptions(temperature, top_k, top_p)
+        self.sampling = SamplingOptions(temperature, top_k, top_p, prefix="predictor.")
         self.order_seed, self.token_seed = stream_seed(seed, "order"), stream_seed(seed, "token")
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The loss against hand-computed numbers: a table of probabilities stands in for the network, and the masks are given."""
+"""The loss against hand-computed numbers: a table of probabilities stands in for the network, masks are given."""
 
 import math
 

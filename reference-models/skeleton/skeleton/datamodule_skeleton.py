@@ -91,4 +91,5 @@ class SkeletonSeq2SeqCollatorPrediction(Seq2SeqCollatorPrediction):
             "input_ids": pad(prompts, self.prompt_length + 1, self.pad, "left"),
             "attention_mask": attended(prompts, self.prompt_length + 1, "left"),
             "target_ids": pad(answers, self.answer_length, self.pad, "right"),
+            "target_mask": attended(answers, self.answer_length, "right"),
         }

@@ -13,12 +13,11 @@ def nll(batch: Batch, output: LossOutput) -> dict[str, Any]:
 
 
 def exact_match(batch: PredictionBatch, preds: Prediction) -> dict[str, Any]:
-    """1 for each row whose answer is right to its EOS, with nothing after it, else 0: (B,)."""
-    ids, target_ids = preds["ids"], batch["target_ids"]
-    length = max(ids.shape[1], target_ids.shape[1])
-    ids = F.pad(ids, (0, length - ids.shape[1]))  # PAD is 0
-    target_ids = F.pad(target_ids, (0, length - target_ids.shape[1]))
-    return {"value": (ids == target_ids).all(-1).float()}
+    """1 for each row whose answer is right to its EOS, after which nothing is written, else 0: (B,)."""
+    ids, target_ids, mask = preds["ids"], batch["target_ids"], batch["target_mask"]
+    width = target_ids.shape[1]
+    ids = F.pad(ids, (0, max(0, width - ids.shape[1])), value=-1)[:, :width]  # -1 is nobody's id: nothing stands there
+    return {"value": ((ids == target_ids) | ((ids == -1) & ~mask)).all(-1).float()}
 
 
 # TODO: a function for each metric of your own.

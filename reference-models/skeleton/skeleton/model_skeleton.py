@@ -20,6 +20,8 @@ class SkeletonModel(nn.Module):
         d_ff: the MLP's hidden width.
         dropout: of each branch, in training.
         embedding_std: of the token embeddings at the start.
+        init_std: of the linear maps at the start.
+        residual_std: of those into the residual stream; None: init_std / sqrt(2 num_layers).
     """
 
     # TODO: the arguments here are the keys of configs/model/skeleton.yaml; add yours in both places.
@@ -33,12 +35,14 @@ class SkeletonModel(nn.Module):
         d_ff: int,
         dropout: float = 0.0,
         embedding_std: float = 0.02,
+        init_std: float = 0.02,
+        residual_std: float | None = None,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, d_model, padding_idx=pad_id)
         self.transformer = Transformer(d_model, num_layers, num_heads, d_ff, dropout)
         self.head = nn.Linear(d_model, vocab_size, bias=False)
-        init_weights(self, embedding_std=embedding_std)
+        init_weights(self, std=init_std, embedding_std=embedding_std, residual_std=residual_std)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Logits (B, L, V) of the token after each position.

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Predictor
-from xlm_runtime.errors import ConfigError
+from xlm_runtime.options import check_whole_number
 
 from .types_skeleton import Prediction, PredictionBatch
 
@@ -36,8 +36,7 @@ class SkeletonPredictor(Predictor[PredictionBatch, Prediction]):
         noise_schedule: Any = None,
         max_new_tokens: int = 32,
     ) -> None:
-        if max_new_tokens < 1:
-            raise ConfigError(f"predictor.max_new_tokens is {max_new_tokens}; it must be at least 1.")
+        check_whole_number("predictor.max_new_tokens", max_new_tokens, least=1)
         self.model = model
         self.tokenizer = tokenizer
         self.noise_schedule = noise_schedule

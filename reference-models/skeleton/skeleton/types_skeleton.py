@@ -36,6 +36,7 @@ class PredictionBatch(TypedDict):
     input_ids: Tensor  # (B, P) int64: PAD... prompt BOS
     attention_mask: Tensor  # (B, P) bool
     target_ids: Tensor  # (B, T) int64: answer EOS PAD...; all PAD where no answer is known
+    target_mask: Tensor  # (B, T) bool, False at padding
 
 
 class Prediction(TypedDict):

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from xlm_runtime.files import write_text
 from xlm_runtime.jobs._quiet import quiet
-from xlm_runtime.predictions import rows_file
+from xlm_runtime.predictions import rows_file, suffix
 from xlm_runtime.saved import load_run
 from xlm_runtime.trainer import plain_exits
 
@@ -20,14 +20,14 @@ def run(cfg: DictConfig) -> dict[str, float]:
     saved = load_run(cfg)
     print(f"evaluating {saved.path} (step {saved.step}) on {cfg.split}", flush=True)
     harness = saved.parts.harness
-    harness.trained_steps = saved.step
+    harness.trained_steps, harness.label = saved.step, cfg.get("label")
     with plain_exits(saved.trainer):
         saved.trainer.test(harness, datamodule=saved.parts.datamodule, verbose=False)
     metrics = {name: float(value) for name, value in sorted(saved.trainer.callback_metrics.items())}
-    file = Path(cfg.run_dir) / f"metrics-{cfg.split}.json"
+    file = Path(cfg.run_dir) / f"metrics-{cfg.split}{suffix(harness.label)}.json"
     write_text(file, json.dumps({"checkpoint": str(saved.path), "step": saved.step, **metrics}, indent=2) + "\n")
     width = max((len(name) for name in metrics), default=0)
     for name, value in metrics.items():
         print(f"  {name:<{width}}  {value:.6g}")
-    print(f"metrics: {file}\nrows:    {rows_file(Path(cfg.run_dir), cfg.split, saved.step)}")
+    print(f"metrics: {file}\nrows:    {rows_file(Path(cfg.run_dir), cfg.split, saved.step, harness.label)}")
     return metrics

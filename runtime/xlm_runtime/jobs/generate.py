@@ -29,7 +29,9 @@ def run(cfg: DictConfig) -> list[Row]:
     with plain_exits(saved.trainer):
         batches = saved.trainer.predict(saved.parts.harness, datamodule=saved.parts.datamodule) or []
     rows: list[Row] = [row for batch in batches for row in batch]
-    file = rows_file(Path(cfg.run_dir), cfg.split, saved.step)
+    # Beside the rows of an evaluation, which has them for the whole split.
+    label = ",".join(filter(None, ["generated", cfg.get("label")]))
+    file = rows_file(Path(cfg.run_dir), cfg.split, saved.step, label)
     write_rows(file, rows)
     _show(rows[: cfg.show])
     print(f"{len(rows)} rows: {file}")
@@ -48,10 +50,11 @@ def _show(rows: Sequence[Row]) -> None:
     for name in columns:
         table.add_column({"text": "prediction"}.get(name, name), overflow="fold")
     for row in rows:
-        # Text is data: square brackets in it are no markup.
+        # Text is data: square brackets in it are no markup, and control characters do nothing to the terminal.
         table.add_row(*(_plain(row.get(name)) for name in columns))
     console.print(table)
 
 
 def _plain(value: object) -> str:
-    return str("" if value is None else value).replace("[", r"\[")
+    text = str("" if value is None else value).replace("[", r"\[")
+    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)

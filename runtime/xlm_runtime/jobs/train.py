@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from omegaconf import DictConfig
@@ -33,10 +34,26 @@ def run(cfg: DictConfig) -> None:
 
 def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None) -> None:
     if not writes_nothing(trainer) and trainer.is_global_zero:
-        runs.save_config(run_dir, parts.cfg)
+        if last is None:
+            runs.save_config(run_dir, parts.cfg)
+        else:  # a command that fails before it has trained a step leaves the run as it was
+            vars(trainer)["callbacks"].append(_SaveConfig(run_dir, parts.cfg))
     if trainer.is_global_zero:
         _introduce(parts, trainer, last)
     trainer.fit(parts.harness, datamodule=parts.datamodule, ckpt_path=str(last) if last else None, weights_only=True)
+
+
+class _SaveConfig(pl.Callback):
+    """Writes a continued run's configuration once its first step is done."""
+
+    def __init__(self, run_dir: Path, cfg: DictConfig) -> None:
+        self.run_dir, self.cfg = run_dir, cfg
+        self.done = False
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        if not self.done:
+            runs.save_config(self.run_dir, self.cfg)
+            self.done = True
 
 
 def _interrupted(trainer: pl.Trainer, run_dir: Path) -> str:
@@ -66,6 +83,6 @@ def _conclude(trainer: pl.Trainer, run_dir: Path) -> None:
     metrics = {
         name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if not name.startswith("train/")
     }
-    best = checkpoint.find(run_dir)
+    best = checkpoint.find(run_dir, ("best",))
     values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation was run"
     print(f"finished at step {trainer.global_step}: {values}" + (f"; best checkpoint {best}" if best else ""))

@@ -6,19 +6,25 @@ import torch
 from torch import Tensor
 
 
-def both_neighbours(x: Tensor, attention_mask: Tensor) -> Tensor:
+def both_neighbours(x: Tensor, attention_mask: Tensor, beyond: Tensor) -> Tensor:
     """The features of the previous and of the next position, side by side.
 
     Args:
         x: (B, L, D).
-        attention_mask: (B, L) bool; a neighbour that is padding, or beyond the ends, is zero.
+        attention_mask: (B, L) bool.
+        beyond: (2, D), what stands for a previous and for a next neighbour that is padding, or beyond the ends.
 
     Returns:
         (B, L, 2 D).
     """
-    x = x * attention_mask[..., None].to(x.dtype)
-    beyond = torch.zeros_like(x[:, :1])
-    return torch.cat((torch.cat((beyond, x[:, :-1]), dim=1), torch.cat((x[:, 1:], beyond), dim=1)), dim=-1)
+    before, after = beyond.to(x.dtype)
+    nobody = torch.zeros_like(attention_mask[:, :1], dtype=torch.bool)
+    real = attention_mask.to(torch.bool)
+    has_before = torch.cat((nobody, real[:, :-1]), dim=1)[..., None]  # (B, L, 1)
+    has_after = torch.cat((real[:, 1:], nobody), dim=1)[..., None]
+    return torch.cat(
+        (torch.where(has_before, x.roll(1, dims=1), before), torch.where(has_after, x.roll(-1, dims=1), after)), dim=-1
+    )
 
 
 def keep_positions(h: Tensor, which: int | Tensor) -> Tensor:

@@ -12,12 +12,12 @@ has no float64: there it is the CPU that draws.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from xlm_runtime.errors import ConfigError
+from xlm_runtime.options import check_number, check_whole_number
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class SamplingOptions:
         temperature: divides the logits; 0 takes the likeliest token.
         top_k: keep the k likeliest tokens; None keeps all.
         top_p: keep the smallest set of likeliest tokens whose mass reaches p; None keeps all.
+        prefix: what stands before these names in the configuration, such as "predictor."; errors
+            show it.
 
     Raises:
         ConfigError: a value out of range.
@@ -36,14 +38,12 @@ class SamplingOptions:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    prefix: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not _is_number(self.temperature) or not 0 <= self.temperature < math.inf:
-            raise _out_of_range("temperature", self.temperature, "a finite number >= 0 (0: greedy)")
-        if self.top_k is not None and (not _is_integer(self.top_k) or self.top_k < 1):
-            raise _out_of_range("top_k", self.top_k, "an integer >= 1, or null for all tokens")
-        if self.top_p is not None and (not _is_number(self.top_p) or not 0 < self.top_p <= 1):
-            raise _out_of_range("top_p", self.top_p, "a number in (0, 1], or null for all tokens")
+        check_number(f"{self.prefix}temperature", self.temperature, "[0, inf)")
+        check_whole_number(f"{self.prefix}top_k", self.top_k, least=1, or_null=True)
+        check_number(f"{self.prefix}top_p", self.top_p, "(0, 1]", or_null=True)
 
     def sample(
         self,
@@ -84,8 +84,7 @@ def sample(
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
     """Logits (..., V) over ``temperature``; a ConfigError unless that is finite and > 0."""
-    if not _is_number(temperature) or not 0 < temperature < math.inf:
-        raise _out_of_range("temperature", temperature, "a finite number > 0 (for 0, take argmax)")
+    check_number("temperature", temperature, "(0, inf)")  # for 0, take argmax
     return logits / temperature
 
 
@@ -186,15 +185,3 @@ def _draw(
 def _float64(x: Tensor) -> Tensor:
     """In float64; from MPS, which has none, on the CPU."""
     return x.to("cpu" if x.device.type == "mps" else x.device, torch.float64)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _out_of_range(key: str, value: object, allowed: str) -> ConfigError:
-    return ConfigError(f"Sampling option {key}={value!r} is out of range: it must be {allowed}.")

@@ -2,7 +2,8 @@
 
 Weights start as N(0, 0.02^2), biases at zero; the two projections that write into the residual
 stream are scaled by 1 / sqrt(2 num_layers), so that the stream's variance does not grow with depth
-(GPT-2). Token embeddings and the output head are the model's own.
+(GPT-2). Shallow, narrow models learn sooner from larger ones (``init_weights``). Token embeddings
+and the output head are the model's own.
 """
 
 from __future__ import annotations
@@ -115,12 +116,20 @@ class Transformer(nn.Module):
 
 
 @torch.no_grad()
-def init_weights(module: nn.Module, std: float = INIT_STD, embedding_std: float = INIT_STD) -> None:
+def init_weights(
+    module: nn.Module, std: float = INIT_STD, embedding_std: float = INIT_STD, residual_std: float | None = None
+) -> None:
     """Draw all weights of ``module`` anew; a model calls it last in its ``__init__``, on itself.
 
-    Linears: N(0, std^2), biases zero; projections into a transformer's residual stream are then
-    scaled by 1 / sqrt(2 num_layers). Embeddings: N(0, embedding_std^2), the padding row zero.
+    Linears: N(0, std^2), biases zero. Embeddings: N(0, embedding_std^2), the padding row zero.
     Adaptive norms and gates: zero. Layer norms are left as they are.
+
+    Args:
+        module: a model.
+        std: of linears.
+        embedding_std: of embeddings.
+        residual_std: of the projections into a transformer's residual stream;
+            None: std / sqrt(2 num_layers).
     """
     for part in module.modules():
         if isinstance(part, nn.Linear):
@@ -136,11 +145,12 @@ def init_weights(module: nn.Module, std: float = INIT_STD, embedding_std: float 
         if isinstance(part, AdaptiveLayerNorm | AdaptiveGate):
             part.reset_parameters()
         elif isinstance(part, Transformer):
-            _scale_residual_projections(part.blocks)
+            scale = (2 * len(part.blocks)) ** -0.5 if residual_std is None else residual_std / std
+            _scale_residual_projections(part.blocks, scale)
 
 
-def _scale_residual_projections(blocks: nn.ModuleList) -> None:
+def _scale_residual_projections(blocks: nn.ModuleList, scale: float) -> None:
     for block in blocks:
         assert isinstance(block, TransformerBlock)
-        block.attention.out.weight.mul_((2 * len(blocks)) ** -0.5)
-        block.mlp_down.weight.mul_((2 * len(blocks)) ** -0.5)
+        block.attention.out.weight.mul_(scale)
+        block.mlp_down.weight.mul_(scale)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn.sampling import gumbel_noise
+from xlm_runtime.options import check_choice, check_number
 
 RULES = ("random", "confidence", "threshold")
 MEASURES = ("top_prob", "margin", "entropy")
@@ -46,13 +47,10 @@ class CommitRule:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.name not in RULES:
-            raise ConfigError(f"predictor.method is {self.name!r}; expected one of: {', '.join(RULES)}.")
-        if self.measure not in MEASURES:
-            raise ConfigError(f"predictor.confidence is {self.measure!r}; expected one of: {', '.join(MEASURES)}.")
-        for key, value in (("confidence_noise", self.noise), ("gamma", self.gamma)):
-            if not 0 <= value < math.inf:
-                raise ConfigError(f"predictor.{key} is {value}; it must be a finite number of at least 0.")
+        check_choice("predictor.method", self.name, RULES)
+        check_choice("predictor.confidence", self.measure, MEASURES)
+        check_number("predictor.confidence_noise", self.noise, "[0, inf)")
+        check_number("predictor.gamma", self.gamma, "[0, inf)")
 
     def candidates(self, allowed: Tensor, steps_left: Tensor, uniforms: Tensor) -> Tensor:
         """The positions whose logits the rule wants to see.
