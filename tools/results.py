@@ -66,7 +66,7 @@ class Run:
 SHIFT = "model.neighbour_shift=true"
 REVERSED = "dataset.reverse_answer=true"
 BY_COUNT = "loss.inverse_count=true"
-#: Insertion sees gaps in rotary positions only as steps of one; absolute ones help it to count.
+#: The recipe by which insertion was seen to learn star graphs has absolute positions beside the rotary ones.
 ABSOLUTE = "model.max_positions=64"
 
 

@@ -41,7 +41,11 @@ def test_a_target_that_cannot_be_imported(project: Path, xlm: Run, target: str, 
 def test_a_target_names_the_place_of_its_key(project: Path, xlm: Run) -> None:
     file = project / "my_model/configs/collator/my_model.yaml"
     write(file, file.read_text(encoding="utf-8").replace("parts.Collator", "absent.Collator"))
-    xlm(EXPERIMENT).refused("config key 'datamodule.collators.lm._target_'", "No module named 'my_model.absent'")
+    xlm(EXPERIMENT).refused(
+        "config key 'datamodule.collators.lm._target_'",
+        "No module named 'my_model.absent'",
+        f"Written in {file}, line 1",
+    )
 
 
 def test_the_command_to_try_shows_the_same_error(project: Path, xlm: Run) -> None:
@@ -200,3 +204,21 @@ def test_a_fault_of_the_model_is_shown_with_its_traceback(project: Path, xlm: Ru
     assert result.code == 1
     assert "Traceback" in result.err and str(file) in result.err and "'haed'" in result.err
     assert not (project / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ('{"valu": output["loss"]}', ["metric 'loss'", "MeanMetric", "my_model.parts.nll", "valu: Tensor"]),
+        ('output["loss"]', ["metric 'loss'", "my_model.parts.nll", "type Tensor", "keyword arguments"]),
+    ],
+)
+def test_a_metric_that_is_given_what_it_does_not_take(project: Path, xlm: Run, returned: str, words: list[str]) -> None:
+    change(project, '    return {"value": output["loss"]}', f"    return {returned}")
+    xlm(EXPERIMENT).refused(*words)
+
+
+def test_rows_without_text_are_not_judged(project: Path, xlm: Run) -> None:
+    change(project, '{"text": self.tokenizer.decode(p), "truth"', '{"written": self.tokenizer.decode(p), "truth"')
+    xlm(EXPERIMENT, "job_name=demo").done()
+    assert "exact match" not in xlm("job_type=generate", "job_name=demo").done()

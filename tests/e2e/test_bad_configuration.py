@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from outcomes import Run
-from tiny_models import write
+from tiny_models import make_model, register, write
 
 EXPERIMENT = "my_model/configs/experiment/mine.yaml"
 CHOICES = """\
@@ -244,3 +244,16 @@ def test_a_metric_to_be_monitored_that_is_not_measured(project: Path, xlm: Run) 
     result = xlm("experiment=star_easy_my_model", "monitor.metric=val/exactmatch")
     result.refused("monitors 'val/exactmatch'", "Did you mean 'val/exact_match'?", "monitor.metric")
     assert not (project / "runs").exists()  # noticed before the first step
+
+
+def test_one_config_name_in_two_models(project: Path, xlm: Run) -> None:
+    make_model(project / "other", "other")
+    register(project, {"my_model": "my_model", "other": "other"})
+    files = [write(project / f"{name}/configs/experiment/mine.yaml", CHOICES) for name in ("my_model", "other")]
+    xlm("experiment=mine").refused("'mine' of the group 'experiment'", *map(str, files), "Rename")
+    xlm("experiment=star_easy_my_model").done()  # what is not chosen does no harm
+
+
+def test_a_command_named_like_a_job(project: Path, xlm: Run) -> None:
+    write(project / "my_model/configs/commands.yaml", "eval: my_model.parts.nll\n")
+    xlm("job_type=eval", "job_name=demo").refused(str(project / "my_model"), "'eval'", "Rename the command")

@@ -63,11 +63,13 @@ def test_a_run_without_a_checkpoint(trained: Path, xlm: Run) -> None:
 
 
 @pytest.mark.parametrize("job", ["eval", "generate"])
-@pytest.mark.parametrize("damage", ["cut short", "garbage", "empty"])
+@pytest.mark.parametrize("damage", ["cut short", "garbage", "junk", "empty"])
 def test_a_damaged_checkpoint(trained: Path, xlm: Run, job: str, damage: str) -> None:
     file = trained / BEST
     whole = file.read_bytes()
-    file.write_bytes({"cut short": whole[: len(whole) // 2], "garbage": b"no checkpoint", "empty": b""}[damage])
+    file.write_bytes(
+        {"cut short": whole[: len(whole) // 2], "garbage": b"no checkpoint", "junk": b"junk\n", "empty": b""}[damage]
+    )
     xlm(f"job_type={job}", "job_name=demo").refused(BEST, "damaged")
     xlm(f"job_type={job}", f"ckpt_path={BEST}").refused(BEST, "damaged")
     assert not list((trained / "runs/demo").glob("metrics-*"))
@@ -160,3 +162,19 @@ def test_a_saved_run_whose_model_is_no_longer_found(trained: Path, xlm: Run) -> 
     xlm("job_type=eval", "job_name=demo").refused(
         "No module named 'my_model'", "xlm_models.json", "collators.lm._target_"
     )
+
+
+@pytest.mark.parametrize(
+    "word", ["optimizer.lr=abc", "loss._target_=my_model.parts.Absent", "monitor.metric=val/absent"]
+)
+def test_a_command_that_fails_leaves_the_run_as_it_was(trained: Path, xlm: Run, word: str) -> None:
+    before = (trained / "runs/demo/config.yaml").read_bytes()
+    assert xlm(EXPERIMENT, "job_name=demo", "trainer.max_steps=4", word).code == 2
+    assert (trained / "runs/demo/config.yaml").read_bytes() == before
+    xlm(EXPERIMENT, "job_name=demo", "trainer.max_steps=4").done()
+    assert "max_steps: 4" in (trained / "runs/demo/config.yaml").read_text(encoding="utf-8")
+
+
+def test_a_rate_that_was_zero_may_be_raised(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "job_name=demo", "optimizer.lr=0.0").done()
+    xlm(EXPERIMENT, "job_name=demo", "optimizer.lr=0.01", "trainer.max_steps=4").done()

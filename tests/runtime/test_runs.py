@@ -232,6 +232,21 @@ def test_steps_that_the_last_checkpoint_does_not_hold_are_made_and_logged_again(
     assert rows(run_dir) == rows(runs.whole)
 
 
+@pytest.mark.parametrize(("first", "then"), [(0, 2), (2, 0), (1, 2)])
+def test_another_number_of_workers_goes_on_at_the_same_example(
+    cache: Path, run_dir: Path, runs: Runs, first: int, then: int
+) -> None:
+    steps(cache, run_dir, 4, f"num_workers={first}")
+    steps(cache, run_dir, 8, f"num_workers={then}")
+    assert_equal(weights(run_dir), weights(runs.whole))
+
+
+def test_shuffling_may_be_switched_off_in_a_continued_run(cache: Path, run_dir: Path) -> None:
+    steps(cache, run_dir, 4)
+    steps(cache, run_dir, 8, "datamodule.shuffle=false")
+    assert weights(run_dir)["step"] == 8
+
+
 def test_a_run_that_is_finished_stays_as_it_is(cache: Path, run_dir: Path) -> None:
     steps(cache, run_dir, 2)
     before = weights(run_dir)
