@@ -83,7 +83,7 @@ def test_text_is_trained_on_evaluated_and_generated(
     code, out, err = xlm("job_type=generate", f"run_dir={run_dir}", "num_samples=3")
     assert code == 0, err
     assert all(character.isprintable() or character == "\n" for character in out)  # whatever bytes were drawn
-    rows = read_rows(run_dir / "predictions" / "test" / "step=2.jsonl")
+    rows = read_rows(run_dir / "predictions" / "test" / "step=2.generated.jsonl")
     assert len(rows) == 3 and all(row["ids"] for row in rows)
     assert all((row["truth"] is not None) == (form == "from some") for row in rows)
     assert all((row["prompt"] == "") == (form == "from nothing") for row in rows)

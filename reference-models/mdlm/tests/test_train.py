@@ -21,8 +21,8 @@ def xlm(run_dir: Path, *words: str) -> str:
     return done.stdout
 
 
-def only_rows(run_dir: Path) -> list[dict]:
-    (file,) = run_dir.glob("predictions/test/*.jsonl")
+def only_rows(run_dir: Path, names: str) -> list[dict]:
+    (file,) = run_dir.glob(f"predictions/test/{names}.jsonl")
     return read_rows(file)
 
 
@@ -56,10 +56,10 @@ def test_eval_and_generate_agree(run_dir: Path) -> None:
     assert "exact_match" in printed
     metrics = json.loads((run_dir / "metrics-test.json").read_text(encoding="utf-8"))
     assert metrics["test/exact_match"] == 1.0
-    evaluated = only_rows(run_dir)
+    evaluated = only_rows(run_dir, "step=*[0-9]")
 
     printed = xlm(run_dir, "job_type=generate")
     assert "exact match 1.000" in printed
-    generated = only_rows(run_dir)
+    generated = only_rows(run_dir, "step=*.generated")
     assert exact_match(generated) == 1.0
     assert generated == evaluated
