@@ -198,7 +198,10 @@ def make(
         raise
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
-        raise ComponentError(f"The config node '{key}' cannot be made: {_text(cause)}") from error
+        missing = re.search(r"Interpolation key '([^']+)' not found", str(cause))
+        place = written_in(rf"\$\{{{re.escape(missing[1])}\b") if missing else ""
+        lines = (f"The config node '{key}' cannot be made: {_text(cause)}", place)
+        raise ComponentError("\n".join(filter(None, lines))) from error
     except Exception as error:
         raise _raised(str(node._target_), key, error, factory) from error
     check_contract(made, contract or key, key, str(node._target_))

@@ -7,9 +7,11 @@ Lightning writes them; this file puts the configuration in, finds them, and read
 from __future__ import annotations
 
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 from torch import nn
@@ -29,15 +31,29 @@ def describe(checkpoint: dict[str, Any], config: str) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """The states of torch's generators, as tensors: dropout and corruption of a continued run go on from them."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    """The states of all generators, as tensors and plain numbers: a continued run draws on from them."""
+    numbers: Any = np.random.get_state(legacy=True)
+    _, words, *rest = numbers
+    return {
+        "python": random.getstate(),
+        "numpy": (torch.from_numpy(words.astype(np.int64)), *rest),
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
+    }
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
     """Set what ``random_state`` gave. Devices that are not there any more are left out."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    words, *rest = state["numpy"]
+    np.random.set_state(("MT19937", words.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["cpu"].cpu())
     for device, device_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(device_state.cpu(), device)
+    if state["mps"] is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"].cpu())
 
 
 def forget_loader(checkpoint: dict[str, Any], num_workers: int) -> tuple[int, int] | None:

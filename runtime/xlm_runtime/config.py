@@ -136,13 +136,19 @@ def check_values(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if key in cfg and (value is None or value == ""):
             raise ConfigError(f"{key} is empty; expected a name.")
+    name = str(cfg.get("job_name", ""))
+    if name.startswith(("/", "~")) or ".." in name.split("/"):
+        raise ConfigError(
+            f"job_name is {name!r}; expected a name, of a directory below runs/. "
+            "To write elsewhere, give run_dir=<path>."
+        )
     for key in _SWITCHES:
         value = OmegaConf.select(cfg, key)
         if key in cfg and not isinstance(value, bool):
             raise ConfigError(f"{key} is {value!r}; expected true or false.")
     if OmegaConf.select(cfg, "trainer.val_check_interval") == 0:
         raise ConfigError(
-            "trainer.val_check_interval is 0; expected a number of steps, at least 1. "
+            "trainer.val_check_interval is 0; expected a number of training batches, at least 1. "
             "To validate never, set trainer.limit_val_batches=0."
         )
 

@@ -2,17 +2,13 @@
 
 The parts of one model need only fit one another, never those of another model: what a batch holds, what the
 loss returns and what a prediction is are the model's own types. The runtime moves them; it never looks inside
-beyond the few names that stand here.
+beyond the few names that stand here. Of each part the runtime calls:
 
-============================  =====================================================================
-part                          the runtime calls
-============================  =====================================================================
-``Collator``                  ``collator(examples) -> batch``
-``Model``                     nothing: loss and predictor call it (an ``nn.Module``: ids -> logits)
-``LossFunction``              ``configure(pl_module)`` once, then ``loss_fn(batch) -> {"loss": ...}``
-``Predictor``                 ``predict(batch) -> preds``, then ``to_dict(batch, preds) -> rows``
-``NoiseSchedule``             nothing: loss and predictor call it
-============================  =====================================================================
+- ``Collator``: ``collator(examples) -> batch``.
+- ``Model``: nothing; loss and predictor call it (an ``nn.Module``: ids -> logits).
+- ``LossFunction``: ``configure(pl_module)`` once, then ``loss_fn(batch) -> {"loss": ...}``.
+- ``Predictor``: ``predict(batch) -> preds``, then ``to_dict(batch, preds) -> rows``.
+- ``NoiseSchedule``: nothing; loss and predictor call it.
 
 Everything a part needs arrives in its ``__init__``: a loss and a predictor are made with the keywords
 ``model``, ``tokenizer`` and ``noise_schedule`` besides their own configuration, a collator with ``tokenizer``.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +23,9 @@ from xlm_runtime.config_source import RUNTIME_CONFIGS, group_names
 from xlm_runtime.discovery import Discovery, activate, discover
 from xlm_runtime.errors import DiscoveryError, UnknownKeyError, XlmError, did_you_mean
 from xlm_runtime.exits import exit_without_reader, report
-from xlm_runtime.files import write_text
 from xlm_runtime.jobs import JOBS, ON_SAVED_RUNS
 from xlm_runtime.locate import locate
-from xlm_runtime.runs import missing_run, read_config
+from xlm_runtime.saved_config import as_additions, last_value, saved_config
 
 T = TypeVar("T")
 
@@ -54,14 +52,14 @@ def launch(arguments: Sequence[str]) -> None:
     job_type = _job_type(overrides)
     path, named = job_path(job_type, found)
     sweep = bool({"-m", "--multirun"} & set(arguments))
-    if job_type in ON_SAVED_RUNS and not any(_value(overrides, k) for k in ("experiment", "model", "model_type")):
+    if job_type in ON_SAVED_RUNS and not any(last_value(overrides, k) for k in ("experiment", "model", "model_type")):
         apart = _swept(lambda: sweeps.runs_apart(arguments, overrides), overrides) if sweep else []
         for words in apart:
             launch(words)
         if apart:
             return
-        with _saved_config(overrides) as directory:
-            words = [_append_group(word) if word in overrides else word for word in arguments]
+        with saved_config(overrides) as directory:
+            words = as_additions(arguments, overrides)
             _hydra([*words, *_QUIET_HYDRA], overrides, path, named, directory)
     else:
         if sweep:
@@ -110,7 +108,7 @@ def job_path(job_type: str, found: Discovery) -> tuple[str, str]:
 def _job_type(overrides: list[str]) -> str:
     if any(word.partition("=")[::2] == ("job_type", "") for word in overrides):
         raise UnknownKeyError(f"job_type is empty. Give one of: {', '.join(JOBS)}.")
-    return _value(overrides, "job_type") or "train"
+    return last_value(overrides, "job_type") or "train"
 
 
 def _hydra(
@@ -181,33 +179,3 @@ def _separate_sweep_jobs(cfg: DictConfig, overrides: Sequence[str], on_saved_run
             cfg.label = ",".join(filter(None, [cfg.get("label"), name]))
     elif name:
         cfg.run_dir = f"{cfg.run_dir}/{name}"
-
-
-@contextmanager
-def _saved_config(overrides: list[str]) -> Iterator[Path]:
-    """A directory whose config.yaml is the configuration of the run, or the checkpoint, that is asked for."""
-    ckpt_path = _value(overrides, "ckpt_path")
-    if ckpt_path:
-        from xlm_runtime.checkpoint import config_of
-
-        with tempfile.TemporaryDirectory(prefix="xlm-") as directory:
-            write_text(Path(directory) / f"{config.PRIMARY}.yaml", config_of(Path(ckpt_path)))
-            yield Path(directory)
-        return
-    job_name = _value(overrides, "job_name")
-    run_dir = Path(_value(overrides, "run_dir") or f"runs/{job_name or 'default'}")
-    if not (run_dir / f"{config.PRIMARY}.yaml").is_file():
-        raise missing_run(run_dir)
-    read_config(run_dir / f"{config.PRIMARY}.yaml")
-    yield run_dir.resolve()
-
-
-def _append_group(word: str) -> str:
-    # A saved configuration has no defaults list, so choosing a group's option is an addition to it.
-    key = word.partition("=")[0]
-    return f"+{word}" if key in group_names() and not word.partition("=")[2].startswith("{") else word
-
-
-def _value(overrides: list[str], key: str) -> str | None:
-    values = [word.partition("=")[2] for word in overrides if word.lstrip("+").partition("=")[0] == key]
-    return values[-1].strip("'\"") or None if values else None

@@ -23,6 +23,13 @@ def writes_nothing(trainer: pl.Trainer) -> bool:
     return bool(vars(trainer)["fast_dev_run"])
 
 
+def validates_now(trainer: pl.Trainer) -> bool:
+    """Whether a validation follows the batch that is just done."""
+    loop, data_fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+    # Lightning's own rule, of steps, epochs and time; it has no public name.
+    return data_fetcher is not None and trainer.enable_validation and loop._should_check_val_fx(data_fetcher)
+
+
 def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:
     """Refuse a callback that waits for a metric which never comes: Lightning would notice after the first validation.
 

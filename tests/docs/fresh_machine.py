@@ -13,7 +13,6 @@ import subprocess
 import sys
 import venv
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from documents import ROOT, Block
@@ -46,16 +45,23 @@ def publish_template(repository: Path) -> Path:
 def without_models(directory: Path) -> Path:
     """Links to all that is installed for the tests, except for models: a new user has none."""
     directory.mkdir(parents=True)
-    owned = {
-        file.parts[0]
-        for point in entry_points(group="xlm.models")
-        for file in (point.dist.files or [] if point.dist else [])
-    }
+    owned = _files_of_models()
     for library in filter(os.path.isdir, site.getsitepackages()):
         for path in Path(library).iterdir():
             if path.name not in owned and not (directory / path.name).exists():
                 (directory / path.name).symlink_to(path)
     return directory
+
+
+def _files_of_models() -> set[str]:
+    """Of installed models, what stands in site-packages; asked of a new interpreter, whose path no test has changed."""
+    script = (
+        "from importlib.metadata import entry_points\n"
+        "for point in entry_points(group='xlm.models'):\n"
+        "    print(*{file.parts[0] for file in point.dist.files}, sep='\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 @dataclass(frozen=True)

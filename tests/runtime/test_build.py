@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xlm_runtime.build import Parts, build_parts, build_trainer, make
+from xlm_runtime.callbacks.last_checkpoint import LastCheckpoint
 from xlm_runtime.callbacks.progress import Progress
 from xlm_runtime.errors import ComponentError, ConfigError, ContractError, UnknownKeyError, XlmError
 from xlm_runtime.loggers import MetricsCSV
@@ -338,7 +339,7 @@ def test_the_trainer_has_the_configured_callbacks_and_loggers(cache: Path, tmp_p
     trainer = build_trainer(tiny.arlm_config(cache, f"run_dir={tmp_path / 'run'}", "trainer.max_steps=7"))
     assert trainer.max_steps == 7
     assert [type(logger) for logger in trainer.loggers] == [MetricsCSV, pl.loggers.TensorBoardLogger]
-    for kind, count in ((Progress, 1), (pl.callbacks.ModelCheckpoint, 2)):
+    for kind, count in ((Progress, 1), (pl.callbacks.ModelCheckpoint, 1), (LastCheckpoint, 1)):
         assert sum(isinstance(callback, kind) for callback in trainer.callbacks) == count
     assert not (tmp_path / "run").exists()  # nothing is written yet
 

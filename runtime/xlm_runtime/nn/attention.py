@@ -15,11 +15,14 @@ from xlm_runtime.nn.features import keep_positions
 from xlm_runtime.nn.kv_cache import KVCache
 from xlm_runtime.nn.rotary import apply_rotary
 
-# Up to these sizes (queries x keys) two matrix products and a softmax beat the fused kernel on a
-# CPU. Forward and backward on two threads, 4 heads of 32, milliseconds, fused / plain:   batch x
-# length     64 x 42     8 x 42       16 x 128    8 x 256   float32            9.1 / 4.6   1.1 / 0.7
-# 8 / 8       9 / 11   bfloat16            19 / 2.0   2.5 / 0.5    13 / 3      15 / 8 A single query
-# in float32 is the exception: the fused kernel saves it two passes.
+# Up to these sizes (queries x keys) two matrix products and a softmax beat the fused kernel on a CPU.
+# Forward and backward on two threads, 4 heads of 32, in milliseconds, fused / plain:
+#
+#   batch x length   64 x 42      8 x 42       16 x 128   8 x 256
+#   float32          9.1 / 4.6    1.1 / 0.7    8 / 8      9 / 11
+#   bfloat16         19 / 2.0     2.5 / 0.5    13 / 3     15 / 8
+#
+# A single query in float32 is the exception: the fused kernel saves it two passes.
 PLAIN_LIMIT = 128 * 128
 PLAIN_LIMIT_HALF = 256 * 256
 
