@@ -75,7 +75,7 @@ def laptop_runs(task: str) -> list[Run]:
     longest = {"star_easy": "64", "star_medium": "72", "star_hard": "160"}[task]
     absolute = ABSOLUTE.replace("64", longest)
     return [
-        Run("arlm", "arlm", 2000),
+        Run("arlm", "arlm", 4000),
         Run("arlm-reversed-shift", "arlm", 2000, (REVERSED, SHIFT)),
         Run("ilm-shift", "ilm", 4000, (SHIFT, absolute)),
         Run("mlm-shift", "mlm", 6000, (SHIFT, BY_COUNT)),

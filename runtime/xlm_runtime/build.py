@@ -120,6 +120,10 @@ def build_datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Dat
     return datamodule
 
 
+def _make_all(cfg: DictConfig, group: str) -> list[Any]:
+    return [make(cfg, f"{group}.{name}") for name, node in (cfg.get(group) or {}).items() if node]
+
+
 def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
     """Callbacks, loggers, Trainer.
 
@@ -128,8 +132,9 @@ def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
         changes: Trainer arguments of the job that override the configuration.
     """
     quick = bool(cfg.trainer.get("fast_dev_run"))  # writes nothing: Lightning switches loggers and checkpoints off
-    callbacks = [make(cfg, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items() if node]
-    loggers = [] if quick else [make(cfg, f"logger.{name}") for name, node in (cfg.logger or {}).items() if node]
+    # Only what the job asks for is made: eval must not fail because of a logger that training had.
+    callbacks = [] if "callbacks" in changes else _make_all(cfg, "callbacks")
+    loggers = [] if quick or "logger" in changes else _make_all(cfg, "logger")
     if quick:
         callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.Checkpoint)]
     settings: dict[str, Any] = {
