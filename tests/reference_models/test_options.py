@@ -75,6 +75,7 @@ REACHED: dict[str, list[tuple[str, Any, str]]] = {
         ("predictor.method", "slot_first", "predictor.method"),
         ("predictor.max_new_tokens", 3, "predictor.max_new_tokens"),
         ("predictor.stop_threshold", 0.5, "predictor.stop_threshold"),
+        ("predictor.gamma", 0.25, "predictor.gamma"),
         ("predictor.slot_temperature", 2.0, "predictor.slot_sampling.temperature"),
         ("predictor.slot_top_k", 2, "predictor.slot_sampling.top_k"),
         ("predictor.slot_top_p", 0.5, "predictor.slot_sampling.top_p"),
@@ -174,7 +175,13 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         *LENGTH_NONSENSE,
         (
             "predictor.method=jont",
-            "predictor.method is 'jont'; expected one of: joint, slot_first. Did you mean 'joint'?",
+            "predictor.method is 'jont'; expected one of: joint, slot_first, threshold. Did you mean 'joint'?",
+        ),
+        ("predictor.gamma=1", "predictor.gamma is 1; expected a number in [0, 1)"),
+        ("predictor.gamma=-0.1", "predictor.gamma is -0.1; expected a number in [0, 1)"),
+        (
+            "predictor.method=threshold predictor.temperature=0.7",
+            "predictor.temperature is 0.7, but predictor.method is 'threshold', which takes the likeliest tokens.",
         ),
         ("predictor.stop_threshold=0", "predictor.stop_threshold is 0; expected a number in (0, 1]"),
         ("predictor.stop_threshold=1.1", "predictor.stop_threshold is 1.1; expected a number in (0, 1]"),
@@ -281,6 +288,7 @@ DECODED: dict[str, Sequence[str]] = {
         "method=joint temperature=0.7 top_k=40 top_p=0.9",
         "method=slot_first temperature=1.0 slot_temperature=0.0",
         "method=slot_first slot_temperature=1.0 slot_top_k=2 slot_top_p=0.9 top_k=3",
+        "method=threshold gamma=0.3",
         "stop_threshold=1.0 max_new_tokens=4",
     ],
     "mdlm": [

@@ -7,7 +7,13 @@
 Jointly, or the slot first, by logsumexp_v logits[i, v], then the token given the slot: without filters and at
 temperature 1 the same law. Special tokens are left out before any of it. (Insertion Language Models, arXiv 2505.05755.)
 
-An insertion changes what every token attends to, so that no cache is exact: the network runs once an insertion. It
+Or several at once, "threshold": every pair that is the likeliest of its slot and the likeliest of its token, if its
+probability is at least 1 - gamma times that of the likeliest pair. Each of n missing tokens has 1/n of the softmax's
+mass where the network is sure of it; what it wavers about has less, and waits for a later step. A token beside one like
+it could go before or after it; that no token goes to two places at once keeps it from going to both. (Parallel decoding:
+Insertion Transformer, arXiv 1902.03249; the rule is ours.)
+
+An insertion changes what every token attends to, so that no cache is exact: the network runs once a step. It
 runs on rows that still go on, over columns in use only. New tokens are appended, in the order of insertion, and know
 their place by explicit positions; the text is put in order once, at the end.
 
@@ -15,6 +21,7 @@ Departures from the paper: a text with gaps opens the slots of its gaps alone, s
 masses are float64, and a row's draws depend on (seed, its index, the step), not on its batch.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -23,12 +30,13 @@ from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Predictor
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import SamplingOptions, counter_uniforms, positions_from_mask, stream_seed
+from xlm_runtime.nn.unmasking import commit_top, pack
 from xlm_runtime.options import check_choice, check_number, check_whole_number
 
 from .loss_ilm import STOP, insertion_logits
 from .types_ilm import TEXT_TYPE, ModelOutput, Prediction, PredictionBatch
 
-METHODS = ("joint", "slot_first")
+METHODS = ("joint", "slot_first", "threshold")
 
 
 class Canvas:
@@ -57,20 +65,29 @@ class Canvas:
         self.slots = roomy(batch["slots"], False)
         self.positions = positions_from_mask(self.real)
         self.bos = int((self.types != TEXT_TYPE).any(0).sum())
+        self._first_free = self.width
+        self.inserted = self.ids.new_zeros(len(self.ids))
 
-    def insert(self, rows: Tensor, slot: Tensor, token: Tensor) -> None:
-        """Put ``token`` (R,) right after the token of column ``slot`` (R,) into each of ``rows`` (R,).
+    def insert(self, rows: Tensor, slot: Tensor, token: Tensor, valid: Tensor | None = None) -> None:
+        """Put tokens (R, K), or (R,), right after those of the columns ``slot``, distinct in a row, into ``rows`` (R,).
 
-        The new tokens share one column: every row that goes on gets one at each step.
+        ``valid`` (R, K) bool tells which of them are meant, the first ones of each row; None: all.
         """
+        slot, token = slot.view(len(rows), -1), token.view(len(rows), -1)
+        valid = torch.ones_like(slot, dtype=torch.bool) if valid is None else valid
         positions = self.positions[rows, : self.width]  # (R, W)
-        new = positions.gather(1, slot[:, None]) + 1
-        self.positions[rows, : self.width] = positions + (positions >= new)
-        self.positions[rows, self.width] = new.squeeze(1)
-        self.ids[rows, self.width] = token
-        self.real[rows, self.width] = True
-        self.slots[rows, self.width] = True
-        self.width += 1
+        at = positions.gather(1, slot)  # (R, K)
+        # Whatever stands behind a new token moves one further; the tokens of other slots do so too.
+        self.positions[rows, : self.width] = positions + _count_before(at, valid, positions)
+        new = at + 1 + _count_before(at, valid, at)
+        column = (self._first_free + self.inserted[rows])[:, None] + torch.arange(slot.shape[1], device=slot.device)
+        which, column = rows[:, None].expand_as(slot)[valid], column[valid]
+        self.positions[which, column] = new[valid]
+        self.ids[which, column] = token[valid]
+        self.real[which, column] = True
+        self.slots[which, column] = True
+        self.inserted[rows] += valid.sum(1)
+        self.width = self._first_free + int(self.inserted.max())
 
     def text(self, pad: int) -> Tensor:
         """What stands after BOS, in its order, then ``pad``: (B, T), T the longest that it could be."""
@@ -81,8 +98,13 @@ class Canvas:
         return ids.new_full((len(ids), longest + 1), pad).scatter(1, place, ids)[:, :longest]
 
 
+def _count_before(at: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
+    """How many of the valid places ``at`` (R, K) are smaller than each of ``positions`` (R, W): (R, W) int64."""
+    return ((at[:, None] < positions[..., None]) & valid[:, None]).sum(-1)
+
+
 class IlmPredictor(Predictor[PredictionBatch, Prediction]):
-    """(slot, token) ~ softmax(f(logits / temperature)), inserted one a step, until P(stop) reaches theta.
+    """(slot, token) ~ softmax(f(logits / temperature)), inserted one a step, or several, until P(stop) reaches theta.
 
     ``input_ids`` (B, L) -> ``ids`` (B, T), in the order of the text; see the top of this file.
 
@@ -92,7 +114,10 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         noise_schedule: not used; the runtime gives it to every predictor.
         max_new_tokens: insert at most so many tokens into a row.
         stop_threshold: theta, in (0, 1]: a row is finished when the probability that nothing is missing reaches it.
-        method: "joint": draw slot and token together; "slot_first": the slot, then its token.
+        method: "joint": draw slot and token together; "slot_first": the slot, then its token; "threshold":
+            every pair that is likeliest of its slot and of its token, and nearly as likely as the best one.
+        gamma: in [0, 1), for "threshold": how much less likely than the best, as a share of its probability. 0 inserts
+            one token a step, but for ties.
         temperature: divides the logits; 0 takes the likeliest (slot, token), or the likeliest token of the slot.
         top_k: draw among the k likeliest (slot, token) pairs, or tokens of the slot; None: among all.
         top_p: draw among the smallest set of likeliest ones whose mass reaches p; None: among all.
@@ -113,6 +138,7 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         max_new_tokens: int = 32,
         stop_threshold: float = 0.9,
         method: str = "joint",
+        gamma: float = 0.5,
         temperature: float = 0.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -124,6 +150,7 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         check_whole_number("predictor.max_new_tokens", max_new_tokens, least=1)
         check_number("predictor.stop_threshold", stop_threshold, "(0, 1]")
         check_choice("predictor.method", method, METHODS)
+        check_number("predictor.gamma", gamma, "[0, 1)")
         check_whole_number("predictor.seed", seed, least=0)
         slot_options = {"temperature": slot_temperature, "top_k": slot_top_k, "top_p": slot_top_p}
         given = [f"predictor.slot_{name}" for name, value in slot_options.items() if value is not None]
@@ -132,12 +159,18 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
                 f"{', '.join(given)} is set, but predictor.method is {method!r}, which draws slot and token together. "
                 "Set predictor.method=slot_first, or leave it null."
             )
+        if method == "threshold" and temperature:
+            raise ConfigError(
+                f"predictor.temperature is {temperature}, but predictor.method is 'threshold', which takes the "
+                "likeliest tokens. Set predictor.temperature=0, or another method."
+            )
         self.model = model
         self.tokenizer = tokenizer
         self.noise_schedule = noise_schedule
         self.max_new_tokens = max_new_tokens
         self.stop_threshold = stop_threshold
         self.method = method
+        self.gamma = gamma
         self.sampling = SamplingOptions(temperature, top_k, top_p, prefix="predictor.")
         self.slot_sampling = SamplingOptions(
             temperature if slot_temperature is None else slot_temperature,
@@ -157,9 +190,8 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         canvas = Canvas(batch, self.max_new_tokens)
         calls = torch.zeros_like(batch["index"])
         rows = batch["slots"].any(1).nonzero().squeeze(1)  # those that still go on
-        for step in range(self.max_new_tokens):
-            if len(rows) == 0:
-                break
+        step = 0
+        while len(rows):
             logits, stop_logits = self._run(canvas, rows)
             calls[rows] += 1
             going = (stop_logits.float().softmax(-1)[:, STOP] < self.stop_threshold).nonzero().squeeze(1)
@@ -167,8 +199,13 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
                 rows, logits = rows[going], logits[going]
             if len(rows):
                 slots = canvas.slots[rows, canvas.bos : canvas.width]
-                slot, token = self.draw(logits, slots, batch["index"][rows], step)
-                canvas.insert(rows, canvas.bos + slot, token)
+                if self.method == "threshold":
+                    slot, token, valid = self.choose(logits, slots, self.max_new_tokens - canvas.inserted[rows])
+                else:
+                    (slot, token), valid = self.draw(logits, slots, batch["index"][rows], step), None
+                canvas.insert(rows, canvas.bos + slot, token, valid)
+                rows = rows[canvas.inserted[rows] < self.max_new_tokens]
+            step += 1
         return {"ids": canvas.text(self.pad), "network_calls": calls}
 
     def _run(self, canvas: Canvas, rows: Tensor) -> ModelOutput:
@@ -201,6 +238,27 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         slot = self.slot_sampling.sample(logits.logsumexp(-1), uniforms=counter_uniforms(self.slot_seed, index, step))
         of_slot = logits[torch.arange(len(slot), device=slot.device), slot]  # (R, V)
         return slot, self.sampling.sample(of_slot, uniforms=uniforms)
+
+    def choose(self, logits: Tensor, slots: Tensor, room: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The insertions of a step of "threshold".
+
+        Args:
+            logits: (R, S, V).
+            slots: (R, S) bool, one True a row at least.
+            room: (R,) int64, at most so many tokens; at least 1. The likeliest go first.
+
+        Returns:
+            Slots and tokens, (R, K) int64 each, and which of them are meant, (R, K) bool: the first ones of a row, at
+            least one.
+        """
+        logits = insertion_logits(logits, self.never).masked_fill(~slots[..., None], -torch.inf)
+        score, token = logits.max(-1)  # (R, S); the softmax over all pairs shifts every score by the same
+        bound = score.amax(1, keepdim=True) + math.log1p(-self.gamma)
+        best_slot = logits.argmax(1).gather(1, token)  # (R, S): where the slot's token would go best
+        mutual = best_slot == torch.arange(slots.shape[1], device=slots.device)
+        chosen = commit_top(score, slots & mutual & (score >= bound), room)
+        slot, valid = pack(chosen)
+        return slot, token.gather(1, slot), valid
 
     def to_dict(self, batch: PredictionBatch, preds: Prediction) -> list[dict[str, Any]]:
         """Rows of text and ids, and how often the network ran. ``truth`` is None where no text is known. The prompt
