@@ -51,6 +51,7 @@ class ArlmModel(nn.Module):
     ) -> None:
         super().__init__()
         check_switch("model.neighbour_shift", neighbour_shift)
+        self.pad_id = pad_id
         self.embedding = nn.Embedding(vocab_size, d_model, padding_idx=pad_id)
         self.shift = nn.Linear(d_model, d_model, bias=False) if neighbour_shift else None
         self.nothing_before = nn.Embedding(1, d_model) if neighbour_shift else None
@@ -90,7 +91,7 @@ class ArlmModel(nn.Module):
                 before, known = torch.zeros_like(x[:, :1]), torch.zeros_like(attention_mask[:, :1])
             else:
                 before = self.embedding(previous_ids)[:, None]
-                known = (previous_ids != self.embedding.padding_idx)[:, None]
+                known = previous_ids.ne(self.pad_id)[:, None]
             before = torch.cat([before, x[:, :-1]], dim=1)
             known = torch.cat([known, attention_mask[:, :-1]], dim=1)  # (B, L)
             x = x + self.shift(torch.where(known[..., None], before, self.nothing_before.weight))

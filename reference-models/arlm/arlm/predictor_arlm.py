@@ -58,7 +58,7 @@ class ArlmPredictor(Predictor[PredictionBatch, Prediction]):
         check_whole_number("predictor.max_new_tokens", max_new_tokens, least=1)
         check_switch("predictor.use_cache", use_cache)
         check_whole_number("predictor.seed", seed, least=0)
-        self.model = model
+        self.model: Any = model  # with a cache besides what a module has
         self.tokenizer = tokenizer
         self.noise_schedule = noise_schedule
         self.max_new_tokens = max_new_tokens

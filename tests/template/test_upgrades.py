@@ -1,0 +1,151 @@
+"""The upgrade matrix: from every release, for every starting point, an update loses nothing and brings everything.
+
+A project has edited seeds and managed files, a deleted one of each kind, and files of its own. After the update it is
+what a fresh copy would be, with these edits; its seeds are as they were, unless it follows its starting point.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from releases import NEXT, OLD, OLDEST, earlier, repository
+from snapshot import git, release
+from rendering import STARTING_POINTS, files_of, succeed
+
+NAME = "my_model"
+ANSWERS = ".copier-answers.yml"
+SEEDS = (f"{NAME}/", "configs/model/", "configs/experiment/", "README.md", "tests/test_loss.py")
+DELETED = "tests/test_contract.py"
+DELETED_SEED = f"{NAME}/metrics_{NAME}.py"
+#: path -> what the user puts at its end.
+EDITS = {
+    f"{NAME}/loss_{NAME}.py": "\n\ndef mine() -> int:\n    return 1\n",
+    "README.md": "\nMine.\n",
+    "setup.py": "\n# mine\n",
+    "scripts/check": "# mine\n",
+    f"configs/collator/lm_{NAME}.yaml": "# mine\n",
+    "notes.md": "Mine.\n",
+    f"{NAME}/own.py": "OWN = 1\n",
+}
+
+
+class Template:
+    """The repository of releases, and fresh copies of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.checkout = directory / "xlm-template"
+        self.current = repository(self.checkout)
+        self._copies = directory / "copies"
+        self._copies.mkdir()
+
+    def copy(self, tag: str, point: str, follow: bool, target: Path) -> Path:
+        """A fresh copy; made once for each tag, starting point and answer."""
+        made = self._copies / f"{tag}-{point}-{follow}"
+        if not made.exists():
+            answers = {"model_name": NAME, "starting_point": point, "follow_starting_point": str(follow).lower()}
+            words = [word for key, value in answers.items() for word in ("-d", f"{key}={value}")]
+            command = ["copier", "copy", "--quiet", "--defaults", "--vcs-ref", tag, *words]
+            succeed([*command, str(self.checkout), str(made)], self._copies)
+        shutil.copytree(made, target)
+        return target
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return Template(tmp_path_factory.mktemp("releases"))
+
+
+def is_seed(path: str) -> bool:
+    return path.startswith(SEEDS) and path != f"{NAME}/__init__.py"
+
+
+def make_edits(project: Path, delete_seed: bool) -> None:
+    for path, text in EDITS.items():
+        with (project / path).open("a", encoding="utf-8") as stream:
+            stream.write(text)
+    (project / DELETED).unlink()
+    if delete_seed:
+        (project / DELETED_SEED).unlink()
+
+
+def started(template: Template, tag: str, point: str, follow: bool, place: Path) -> Path:
+    """A project that was made from a release and worked on since."""
+    project = template.copy(tag, point, follow, place)
+    git(project, "init", "--quiet")
+    make_edits(project, delete_seed=not follow)
+    release(project, "mine")
+    return project
+
+
+def update(project: Path, *words: str) -> str:
+    return succeed(["copier", "update", "--quiet", "--defaults", *words], project)
+
+
+def assert_nothing_is_left_open(project: Path) -> None:
+    assert not git(project, "ls-files", "--unmerged")
+    assert not list(project.rglob("*.rej"))
+    assert not list(project.rglob("*.orig"))
+
+
+def expected_files(template: Template, old: str, new: str, point: str, follow: bool, place: Path) -> dict[str, bytes]:
+    """Of a fresh copy of the new release with the edits; seeds that are not followed are the old release's."""
+    fresh = template.copy(new, point, follow, place / "fresh")
+    if not follow:
+        before = template.copy(old, point, follow, place / "before")
+        for path in filter(is_seed, {*files_of(fresh), *files_of(before)}):
+            (fresh / path).unlink(missing_ok=True)
+            if (before / path).is_file():
+                (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(before / path, fresh / path)
+    make_edits(fresh, delete_seed=not follow)
+    return files_of(fresh)
+
+
+def check_upgrade(template: Template, old: str, new: str, point: str, follow: bool, place: Path) -> Path:
+    project = started(template, old, point, follow, place / "project")
+    update(project, "--vcs-ref", new)
+    assert_nothing_is_left_open(project)
+    expected = expected_files(template, old, new, point, follow, place)
+    found = files_of(project)
+    assert found.keys() == expected.keys()
+    assert [path for path in expected if found[path] != expected[path]] == []
+    release(project, "updated")
+    update(project, "--vcs-ref", new)
+    assert git(project, "status", "--porcelain") == ""  # a second update changes nothing
+    return project
+
+
+@pytest.mark.parametrize("follow", [False, True], ids=["seeds-left-alone", "seeds-followed"])
+@pytest.mark.parametrize("point", STARTING_POINTS)
+def test_an_update_from_every_earlier_release(template: Template, tmp_path: Path, point: str, follow: bool) -> None:
+    releases = earlier(template.checkout, template.current)
+    assert {OLDEST, OLD} <= set(releases)
+    for old in releases:
+        if follow and old == OLDEST:
+            continue  # it has a seed that is dropped later: see test_template_losses
+        place = tmp_path / old
+        place.mkdir()
+        project = check_upgrade(template, old, template.current, point, follow, place)
+        version = template.current.removeprefix("v")
+        assert f"v{version.removesuffix('.post1')}#" in (project / "requirements/xlm.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("follow", [False, True], ids=["seeds-left-alone", "seeds-followed"])
+@pytest.mark.parametrize("point", STARTING_POINTS)
+def test_an_update_to_the_release_after_this_one(template: Template, tmp_path: Path, point: str, follow: bool) -> None:
+    check_upgrade(template, template.current, NEXT, point, follow, tmp_path)
+
+
+def test_the_releases_differ_in_every_class_of_file(template: Template, tmp_path: Path) -> None:
+    """A matrix between equal releases would prove nothing."""
+    old = files_of(template.copy(OLDEST, "arlm", True, tmp_path / "old"))
+    new = files_of(template.copy(template.current, "arlm", True, tmp_path / "new"))
+    changed = {path for path in old.keys() & new.keys() if old[path] != new[path]}
+    assert {f"{NAME}/loss_{NAME}.py", "README.md", "setup.py", "scripts/check", "requirements/xlm.txt"} <= changed
+    assert f"configs/collator/lm_{NAME}.yaml" in changed
+    assert old.keys() - new.keys() == {f"configs/experiment/gone_{NAME}.yaml"}
+    assert new.keys() - old.keys() == {".pre-commit-config.yaml"}
+    assert os.access(tmp_path / "new/scripts/check", os.X_OK)

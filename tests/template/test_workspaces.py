@@ -1,0 +1,107 @@
+"""Several models in one git repository, and a model put into a repository that is there already."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from releases import add_line, replace, set_version
+from rendering import ROOT, files_of, run, succeed
+from snapshot import clone, git, release
+
+FIRST, NEXT = "v0.0.1", "v0.0.2"
+NAMES = ("first_model", "second_model")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    checkout = tmp_path_factory.mktemp("workspaces") / "xlm-template"
+    clone(ROOT, checkout)
+    set_version(checkout, FIRST)
+    add_line(checkout / "template/setup.py.jinja", FIRST)
+    release(checkout, FIRST)
+    set_version(checkout, NEXT)
+    replace(checkout / "template/setup.py.jinja", f"# {FIRST}\n", "")
+    release(checkout, NEXT)
+    return checkout
+
+
+def copy(template: Path, name: str, workspace: Path, *words: str) -> None:
+    answers = ["--vcs-ref", FIRST, "-d", f"model_name={name}", "-d", "starting_point=arlm", *words]
+    succeed(["copier", "copy", "--quiet", "--defaults", *answers, str(template), name], workspace)
+
+
+@pytest.fixture
+def workspace(template: Path, tmp_path: Path) -> Path:
+    """Two models below one registry, each with an answers file of its own name, and work that is neither's."""
+    directory = tmp_path / "workspace"
+    directory.mkdir()
+    git(directory, "init", "--quiet")
+    for name in NAMES:
+        copy(template, name, directory, "--answers-file", f".copier-answers.{name}.yml")
+    (directory / "xlm_models.json").write_text(json.dumps({name: name for name in NAMES}), encoding="utf-8")
+    (directory / "README.md").write_text("Two models.\n", encoding="utf-8")
+    release(directory, "made")
+    return directory
+
+
+def test_one_registry_shows_both_models(workspace: Path) -> None:
+    listed = succeed(["xlm"], workspace)
+    for name in NAMES:
+        assert f"star_easy_{name}" in listed
+        assert (workspace / name / f".copier-answers.{name}.yml").is_file()
+
+
+def test_an_update_of_one_leaves_all_else_alone(workspace: Path) -> None:
+    first, second = (workspace / name for name in NAMES)
+    for project in (first, second):
+        with (project / "setup.py").open("a", encoding="utf-8") as stream:
+            stream.write("\n# mine\n")
+    (first / "first_model" / "own.py").write_text("OWN = 1\n", encoding="utf-8")
+    (first / "tests" / "test_contract.py").unlink()
+    release(workspace, "mine")
+    before = files_of(workspace)
+    words = ["--quiet", "--defaults", "--vcs-ref", NEXT, "--answers-file", ".copier-answers.first_model.yml"]
+    succeed(["copier", "update", *words], first)
+    assert not git(workspace, "ls-files", "--unmerged")
+    after = files_of(workspace)
+    changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    assert changed == {
+        "first_model/.copier-answers.first_model.yml",
+        "first_model/requirements/xlm.txt",
+        "first_model/setup.py",
+    }
+    text = (first / "setup.py").read_text(encoding="utf-8")
+    assert f"# {FIRST}" not in text and text.endswith("# mine\n")
+    release(workspace, "updated")
+    succeed(["copier", "update", "--quiet", "--defaults", *words[-2:]], first)
+    assert git(workspace, "status", "--porcelain") == ""
+
+
+def test_a_model_joins_a_repository_that_is_there(template: Path, tmp_path: Path) -> None:
+    """Nothing of the repository is touched, by the copy or by a later update."""
+    repository = tmp_path / "research"
+    (repository / "src").mkdir(parents=True)
+    for path, text in {"README.md": "Mine.\n", "setup.py": "MINE = 1\n", "src/mine.py": "MINE = 1\n"}.items():
+        (repository / path).write_text(text, encoding="utf-8")
+    git(repository, "init", "--quiet")
+    release(repository, "mine")
+    own = files_of(repository)
+    copy(template, "new_model", repository)
+    (repository / "xlm_models.json").write_text('{"new_model": "new_model"}', encoding="utf-8")
+    assert "star_easy_new_model" in succeed(["xlm"], repository)
+    release(repository, "with-a-model")
+    succeed(["copier", "update", "--quiet", "--defaults", "--vcs-ref", NEXT], repository / "new_model")
+    after = files_of(repository)
+    assert {path: after[path] for path in own} == own
+    assert f"@{NEXT}#" in (repository / "new_model/requirements/xlm.txt").read_text(encoding="utf-8")
+
+
+def test_scaffolding_makes_a_workspace(tmp_path: Path) -> None:
+    for name in NAMES:
+        assert run(["xlm-scaffold", name], tmp_path).returncode == 0
+    registry = json.loads((tmp_path / "xlm_models.json").read_text(encoding="utf-8"))
+    assert registry == {name: name for name in NAMES}
+    listed = succeed(["xlm"], tmp_path)
+    assert all(f"star_easy_{name}" in listed for name in NAMES)
