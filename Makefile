@@ -7,7 +7,7 @@ CORE := arlm mlm ilm mdlm
 INSTALLED_FROM := constraints.txt requirements-dev.txt runtime/pyproject.toml runtime/setup.py \
 	runtime/xlm_runtime/VERSION $(CORE:%=reference-models/%/setup.py)
 
-.PHONY: help demo test check format sync bench results docs clean
+.PHONY: help demo test check format sync bench results release docs clean
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -40,6 +40,9 @@ bench: $(STAMP) ## measure; a table, and build/bench/results.json
 
 results: $(STAMP) ## train the reference models on star graphs; docs/results
 	$(BIN)/python tools/results.py $(ARGS)
+
+release: $(STAMP) ## VERSION=X.Y.Z: checks, the upgrade matrix, a commit and its tag
+	PATH="$(CURDIR)/$(BIN):$$PATH" python tools/release.py "$(VERSION)"
 
 docs: $(STAMP) ## the site, at http://127.0.0.1:8000
 	$(BIN)/mkdocs serve

@@ -198,7 +198,9 @@ def write_page(task: str) -> None:
         "",
         "Written by `make results` (`tools/results.py`); nothing here is typed by hand. Each row is one run with one "
         f"seed, evaluated on the {TEST_GRAPHS:,} test graphs by `xlm job_type=eval`, with the model's own decoding. "
-        "Intervals are 95 % (Wilson), over test graphs only: another seed may land elsewhere.",
+        "Intervals are 95 % (Wilson), over test graphs only: another seed may land elsewhere. "
+        f'`make results ARGS="--task {task}"` makes the runs that are missing here, and goes on with those that were '
+        "stopped; `ARGS=--published` takes the published sizes and steps, on a GPU.",
         "",
         "| run | options | exact match | token accuracy | parameters | steps (best) | wall time | published |",
         "|---|---|---|---|---|---|---|---|",

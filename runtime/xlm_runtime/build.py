@@ -203,14 +203,24 @@ def make(
         raise
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
-        missing = re.search(r"Interpolation key '([^']+)' not found", str(cause))
-        place = written_in(rf"\$\{{{re.escape(missing[1])}\b") if missing else ""
-        lines = (f"The config node '{key}' cannot be made: {_text(cause)}", place)
+        lines = (f"The config node '{key}' cannot be made: {_text(cause)}", _what_is_missing(str(cause)))
         raise ComponentError("\n".join(filter(None, lines))) from error
     except Exception as error:
         raise _raised(str(node._target_), key, error, factory) from error
     check_contract(made, contract or key, key, str(node._target_))
     return made
+
+
+def _what_is_missing(text: str) -> str:
+    missing = re.search(r"Interpolation key '([^']+)' not found", text)
+    if missing is None:
+        return ""
+    if missing[1].startswith("dataset."):
+        return (
+            "Another dataset comes with collators of its own: choose both together, by experiment=<dataset>_<model> or "
+            "datamodule=<dataset>_<model>, such as pydoc_mlm."
+        )
+    return written_in(rf"\$\{{{re.escape(missing[1])}\b")
 
 
 def _locate(path: str, named: str) -> Any:

@@ -7,7 +7,8 @@ beyond the few names that stand here. Of each part the runtime calls:
 - ``Collator``: ``collator(examples) -> batch``.
 - ``Model``: nothing; loss and predictor call it (an ``nn.Module``: ids -> logits).
 - ``LossFunction``: ``configure(pl_module)`` once, then ``loss_fn(batch) -> {"loss": ...}``.
-- ``Predictor``: ``predict(batch) -> preds``, then ``to_dict(batch, preds) -> rows``.
+- ``Predictor``: ``check_batch(batch)`` once, if it has it; ``predict(batch) -> preds``, then
+  ``to_dict(batch, preds) -> rows``.
 - ``NoiseSchedule``: nothing; loss and predictor call it.
 
 Everything a part needs arrives in its ``__init__``: a loss and a predictor are made with the keywords
@@ -70,6 +71,11 @@ class Predictor(Protocol, Generic[T_batch, T_preds]):
     def predict(self, batch: T_batch) -> T_preds:
         """Sequences for every row of the batch, as a dict of tensors and lists. Runs without gradients."""
         ...
+
+    def check_batch(self, batch: T_batch) -> None:
+        """Called with one example's batch before training begins: raise a ConfigError if options do not fit such a
+        batch, so that a run does not end at its first validation. Does nothing by default.
+        """
 
     def to_dict(self, batch: T_batch, preds: T_preds) -> list[dict[str, Any]]:
         """One JSON-serialisable dict a row. The runtime knows the keys ``prompt``, ``text`` (what was

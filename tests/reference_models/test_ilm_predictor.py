@@ -196,6 +196,19 @@ def test_a_row_stops_when_the_probability_reaches_the_threshold() -> None:
         assert int(preds["network_calls"]) == calls
 
 
+class Undecided(nn.Module):
+    """Nothing is missing with probability 1/2, exactly."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **columns: Any) -> ModelOutput:
+        return ModelOutput(torch.zeros(len(input_ids), columns["logits_to_keep"], V), torch.zeros(len(input_ids), 2))
+
+
+@pytest.mark.parametrize(("threshold", "calls"), [(0.5, 1), (0.51, 2)])
+def test_to_reach_the_threshold_is_enough(threshold: float, calls: int) -> None:
+    preds = IlmPredictor(Undecided(), TOKENIZER, max_new_tokens=2, stop_threshold=threshold).predict(from_nothing(1))
+    assert int(preds["network_calls"]) == calls
+
+
 @pytest.mark.parametrize("method", ["joint", "slot_first"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 100.0])
 def test_special_tokens_are_never_inserted(method: str, temperature: float) -> None:

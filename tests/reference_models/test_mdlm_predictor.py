@@ -88,6 +88,20 @@ def test_first_hitting_reveals_one_position_a_call() -> None:
     assert infilled["network_calls"].tolist() == [4, 3, 3]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_text_with_blanks_is_as_noisy_as_it_has_masks(method: str) -> None:
+    """The time that the network is told is near the share of masks, as in training. Catches a process that begins at
+    t = 1 where most of the text is given."""
+    model = no_end(time_conditioning=True)
+    batch = infilling(4)
+    canvas = batch["attention_mask"][:, -batch["target_ids"].shape[1] :].sum(1)
+    blanks = (batch["input_ids"] == MASK).sum(1)
+    predict(model, batch, method=method)
+    assert torch.cat(model.times).max() <= (blanks / canvas).max() + 1e-6
+    if method not in ("first_hitting", "ddpm_cache"):  # these come to the network at a drawn time
+        assert model.times[0] == pytest.approx((blanks / canvas).double(), abs=1e-6)
+
+
 @pytest.mark.parametrize("conditioned", [False, True])
 @pytest.mark.parametrize("block_size", [None, 4])
 @pytest.mark.parametrize("steps", [5, 40])

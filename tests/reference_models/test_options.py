@@ -181,7 +181,11 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("predictor.gamma=-0.1", "predictor.gamma is -0.1; expected a number in [0, 1)"),
         (
             "predictor.method=threshold predictor.temperature=0.7",
-            "predictor.temperature is 0.7, but predictor.method is 'threshold', which takes the likeliest tokens.",
+            "predictor.temperature is 0.7, but predictor.method is 'threshold', which draws nothing",
+        ),
+        (
+            "predictor.method=threshold predictor.top_k=2 predictor.top_p=0.5",
+            "predictor.top_k is 2, predictor.top_p is 0.5, but predictor.method is 'threshold', which draws nothing",
         ),
         ("predictor.stop_threshold=0", "predictor.stop_threshold is 0; expected a number in (0, 1]"),
         ("predictor.stop_threshold=1.1", "predictor.stop_threshold is 1.1; expected a number in (0, 1]"),
@@ -350,6 +354,11 @@ def test_the_command_line_ends_with_2_and_a_message(
 
 @pytest.mark.parametrize("model", ["mlm", "mdlm"])
 def test_what_only_the_data_tells_is_refused_at_the_command_line(xlm: Xlm, cache: Path, model: str) -> None:
+    for misfit, message in MISFITS:
+        code, _, err = xlm("job_type=train", *words(model, cache, *misfit.split(" ")), "trainer.max_steps=1")
+        assert code == 2
+        assert err.startswith("Error: ") and "Traceback" not in err and message in err
+    assert not Path("runs").exists()  # refused before the first step, and not at the first validation
     code, _, err = xlm("job_type=train", *words(model, cache), "trainer.max_steps=1")
     assert code == 0, err
     for misfit, message in MISFITS:

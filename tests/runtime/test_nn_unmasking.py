@@ -58,6 +58,13 @@ def test_the_threshold_takes_the_longest_prefix(gamma: float, expected: str) -> 
     assert torch.equal(commit_below(doubt, bools("11011"), gamma), bools(expected))
 
 
+def test_the_threshold_itself_is_too_much() -> None:
+    """Sums .25 and .75, exact in binary. Catches <= for <."""
+    doubt = torch.tensor([[0.25, 0.5, 1.0]])
+    assert torch.equal(commit_below(doubt, bools("111"), 0.75), bools("110"))
+    assert torch.equal(commit_below(doubt, bools("111"), 0.25), bools("100"))
+
+
 def test_a_row_that_is_sure_of_everything_is_filled_at_once() -> None:
     assert torch.equal(commit_below(torch.zeros(1, 4), bools("1110"), 0.1), bools("1110"))
 

@@ -8,10 +8,11 @@ Jointly, or the slot first, by logsumexp_v logits[i, v], then the token given th
 temperature 1 the same law. Special tokens are left out before any of it. (Insertion Language Models, arXiv 2505.05755.)
 
 Or several at once, "threshold": every pair that is the likeliest of its slot and the likeliest of its token, if its
-probability is at least 1 - gamma times that of the likeliest pair. Each of n missing tokens has 1/n of the softmax's
-mass where the network is sure of it; what it wavers about has less, and waits for a later step. A token beside one like
-it could go before or after it; that no token goes to two places at once keeps it from going to both. (Parallel decoding:
-Insertion Transformer, arXiv 1902.03249; the rule is ours.)
+probability is at least 1 - gamma times that of the likeliest pair. Of n missing tokens, one that is missing c times in a
+slot has c/n of the softmax's mass where the network is sure of it; what it wavers about has less, and waits for a later
+step. A token beside one like it could go before or after it; that no token goes to two places at once keeps it from
+going to both. gamma is away from 1/2, where a single token beside a double one would hang in the balance. (Parallel
+decoding: Insertion Transformer, arXiv 1902.03249; the rule is ours.)
 
 An insertion changes what every token attends to, so that no cache is exact: the network runs once a step. It
 runs on rows that still go on, over columns in use only. New tokens are appended, in the order of insertion, and know
@@ -127,7 +128,7 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         seed: of the draws. A row's draws depend on the seed, its index and the step, not on its batch.
 
     Raises:
-        ConfigError: an option out of its range, or one that the method has no use for.
+        ConfigError: an option out of its range; slot options, or filters, that the method has no use for.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         max_new_tokens: int = 32,
         stop_threshold: float = 0.9,
         method: str = "joint",
-        gamma: float = 0.5,
+        gamma: float = 0.3,
         temperature: float = 0.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -156,13 +157,18 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         given = [f"predictor.slot_{name}" for name, value in slot_options.items() if value is not None]
         if given and method != "slot_first":
             raise ConfigError(
-                f"{', '.join(given)} is set, but predictor.method is {method!r}, which draws slot and token together. "
+                f"{', '.join(given)} is set, but predictor.method is {method!r}, which draws no slot by itself. "
                 "Set predictor.method=slot_first, or leave it null."
             )
-        if method == "threshold" and temperature:
+        drawn = [
+            f"predictor.{k} is {v}"
+            for k, v in {"temperature": temperature, "top_k": top_k, "top_p": top_p}.items()
+            if v
+        ]
+        if method == "threshold" and drawn:
             raise ConfigError(
-                f"predictor.temperature is {temperature}, but predictor.method is 'threshold', which takes the "
-                "likeliest tokens. Set predictor.temperature=0, or another method."
+                f"{', '.join(drawn)}, but predictor.method is 'threshold', which draws nothing: it takes the likeliest "
+                "tokens. Set predictor.temperature=0 and leave the others null, or choose another method."
             )
         self.model = model
         self.tokenizer = tokenizer

@@ -99,6 +99,11 @@ class MdlmPredictor(Predictor[PredictionBatch, Prediction]):
         self.order_seed, self.token_seed = stream_seed(seed, "order"), stream_seed(seed, "token")
         self.time_seed = stream_seed(seed, "time")
 
+    def check_batch(self, batch: PredictionBatch) -> None:
+        """Refuse, before training begins, blocks that do not fit the canvas, or the steps."""
+        length = batch["target_ids"].shape[1]
+        check_blocks(length, self.steps or length, self.block_size)
+
     @torch.no_grad()
     def predict(self, batch: PredictionBatch) -> Prediction:
         """Fill the masked positions of every row.
@@ -112,6 +117,10 @@ class MdlmPredictor(Predictor[PredictionBatch, Prediction]):
         canvas = Canvas(self.tokenizer, batch["input_ids"], batch["attention_mask"], batch["index"], length)
         everywhere = torch.arange(length, device=canvas.index.device)
         hit = torch.ones(len(batch["index"]), device=canvas.index.device)  # (B,) the time of each row's last reveal
+        # What is given besides the blanks does not diffuse here, but did in training: at process time t, t times the
+        # share of blanks is masked. (B,), of rows that have any.
+        share = torch.ones_like(hit)
+        share[canvas.rows] = self._masked_share(canvas, length)
         for step in range(steps):
             if not len(canvas):
                 break
@@ -126,9 +135,10 @@ class MdlmPredictor(Predictor[PredictionBatch, Prediction]):
                 wanted = allowed & (order < probability[:, None])
             else:
                 wanted = self.rule.candidates(allowed, steps_left, order)
-            if self.method not in BY_TIME or self.block_size is not None:
-                # No time of the whole canvas is at hand: the one at which as much is masked as is now.
-                t = canvas.masked.sum(-1) / canvas.attention_mask[:, -length:].sum(-1)
+            if self.method in BY_TIME and self.block_size is None:
+                t = t * share[canvas.rows]
+            else:  # no time of the whole canvas is at hand: the one at which as much is masked as is now
+                t = self._masked_share(canvas, length)
             positions, candidates = pack(wanted)  # (n, K)
             rows = torch.arange(len(canvas), device=wanted.device)
             if self.method == "ddpm_cache":
@@ -142,6 +152,10 @@ class MdlmPredictor(Predictor[PredictionBatch, Prediction]):
             chosen = self.rule.choose(logits, candidates, steps_left, order.gather(1, positions))
             canvas.fill(positions, tokens, chosen)
         return {"ids": canvas.ids(), "network_calls": canvas.network_calls}
+
+    @staticmethod
+    def _masked_share(canvas: Canvas, length: int) -> Tensor:
+        return canvas.masked.sum(-1) / canvas.attention_mask[:, -length:].sum(-1)
 
     def _reverse_step(self, steps_left: Tensor, block_steps: Tensor) -> tuple[Tensor, Tensor]:
         """The time t, and the probability that a masked position is revealed until s: (n,) each; 1 where s = 0."""

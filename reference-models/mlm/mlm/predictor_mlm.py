@@ -43,7 +43,7 @@ class MlmPredictor(Predictor[PredictionBatch, Prediction]):
         model: ids -> logits.
         tokenizer: for the special ids, and to make text.
         noise_schedule: not used; the runtime gives it to every predictor.
-        method: random, confidence or threshold.
+        method: random, confidence or threshold. Options of another method are not looked at.
         steps: at most so many; None: as many as the canvas has positions.
         confidence: top_prob, margin or entropy; for confidence and threshold.
         confidence_noise: Gumbel noise times this is added to the confidence; 0: none.
@@ -85,6 +85,11 @@ class MlmPredictor(Predictor[PredictionBatch, Prediction]):
         self.block_size = block_size
         self.sampling = SamplingOptions(temperature, top_k, top_p, prefix="predictor.")
         self.order_seed, self.token_seed = stream_seed(seed, "order"), stream_seed(seed, "token")
+
+    def check_batch(self, batch: PredictionBatch) -> None:
+        """Refuse, before training begins, blocks that do not fit the canvas, or the steps."""
+        length = batch["target_ids"].shape[1]
+        check_blocks(length, self.steps or length, self.block_size)
 
     @torch.no_grad()
     def predict(self, batch: PredictionBatch) -> Prediction:

@@ -10,7 +10,9 @@ from omegaconf import DictConfig
 
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
+from xlm_runtime.harness import VALIDATION
 from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.trainer import check_monitored, plain_exits, writes_nothing
 
 
@@ -21,6 +23,7 @@ def run(cfg: DictConfig) -> None:
     last = runs.open_run(run_dir, cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = build_parts(cfg, run_dir)
+    _check_prediction(parts)
     trainer = build_trainer(cfg)
     check_monitored(trainer, parts.harness.logged())
     try:
@@ -30,6 +33,14 @@ def run(cfg: DictConfig) -> None:
         raise KeyboardInterrupt(_interrupted(trainer, run_dir)) from None
     if trainer.is_global_zero:
         _conclude(trainer, run_dir)
+
+
+def _check_prediction(parts: Parts) -> None:
+    """Let the predictor look at a batch of one: what it refuses would else end the run at its first validation."""
+    collate = parts.datamodule.collators.get(LoaderKind.PREDICTION)
+    check = getattr(parts.harness.predictor, "check_batch", None)
+    if collate is not None and check is not None:
+        check(collate([parts.datamodule.examples(VALIDATION)[0]]))
 
 
 def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None) -> None:

@@ -16,6 +16,7 @@ from xlm_runtime.nn.adaptive_norm import AdaptiveGate, AdaptiveLayerNorm
 from xlm_runtime.nn.block import TransformerBlock, make_norm, normalise
 from xlm_runtime.nn.kv_cache import KVCache
 from xlm_runtime.nn.rotary import rotary_cos_sin
+from xlm_runtime.options import check_number, check_whole_number
 
 INIT_STD = 0.02
 
@@ -46,13 +47,13 @@ class Transformer(nn.Module):
         conditioning_dim: int | None = None,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ConfigError(f"num_layers={num_layers} of the transformer must be at least 1.")
-        if not 0.0 <= dropout < 1.0:
-            raise ConfigError(f"dropout={dropout} of the transformer must be in [0, 1).")
+        sizes = {"d_model": d_model, "num_layers": num_layers, "num_heads": num_heads, "d_ff": d_ff}
+        for name, size in sizes.items():
+            check_whole_number(f"model.{name}", size, least=1)
+        check_number("model.dropout", dropout, "[0, 1)")
         self.d_model, self.num_heads, self.conditioning_dim = d_model, num_heads, conditioning_dim
-        sizes = (d_model, num_heads, d_ff, dropout, conditioning_dim)
-        self.blocks = nn.ModuleList(TransformerBlock(*sizes) for _ in range(num_layers))
+        block = (d_model, num_heads, d_ff, dropout, conditioning_dim)
+        self.blocks = nn.ModuleList(TransformerBlock(*block) for _ in range(num_layers))
         self.final_norm = make_norm(d_model, conditioning_dim)
         init_weights(self)
 
@@ -130,7 +131,13 @@ def init_weights(
         embedding_std: of embeddings.
         residual_std: of the projections into a transformer's residual stream;
             None: std / sqrt(2 num_layers).
+
+    Raises:
+        ConfigError: a negative one, or ``std`` 0.
     """
+    check_number("model.init_std", std, "(0, inf)")
+    check_number("model.embedding_std", embedding_std, "[0, inf)")
+    check_number("model.residual_std", residual_std, "[0, inf)", or_null=True)
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, std=std)

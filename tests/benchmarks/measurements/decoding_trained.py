@@ -18,8 +18,8 @@ GRAPHS = 256
 HALF = "trainer.precision=bf16-true"
 #: γ by looking at the validation graphs: the largest of a few that left exact match as it was.
 MLM_SURE = ["predictor.method=threshold", "predictor.confidence=entropy", "predictor.gamma=0.003"]
-MDLM_SURE = ["predictor.method=threshold", "predictor.confidence=entropy", "predictor.gamma=0.0015"]
-ILM_SURE = ["predictor.method=threshold", "predictor.gamma=0.5"]
+MDLM_SURE = ["predictor.method=threshold", "predictor.confidence=entropy", "predictor.gamma=0.001"]
+ILM_SURE = ["predictor.method=threshold", "predictor.gamma=0.3"]
 #: run -> (model, method in words, its overrides); of each run, the first is what the others stand beside.
 METHODS: dict[str, tuple[str, dict[str, list[str]]]] = {
     "arlm-reversed-shift": ("arlm", {"cached": [], "not cached": ["predictor.use_cache=false"], "bf16": [HALF]}),
