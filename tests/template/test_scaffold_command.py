@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from releases import NEXT, repository
 from rendering import ROOT, STARTING_POINTS, files_of, run, succeed
+from snapshot import git, release, version
 
 from xlm_runtime import __version__
 
@@ -151,7 +153,7 @@ def test_help_names_every_option(tmp_path: Path) -> None:
 
 
 def test_from_a_wheel_without_a_network(tmp_path: Path) -> None:
-    """The wheel is built in a copy, so that nothing is left in the checkout."""
+    """And later `copier update`, from the template's address. The wheel is built from an sdist, that in a copy."""
     for part in ("copier.yml", "template", "reference-models", "runtime"):
         source, target = ROOT / part, tmp_path / "checkout" / part
         if source.is_dir():
@@ -160,11 +162,14 @@ def test_from_a_wheel_without_a_network(tmp_path: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
     offline = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
-    succeed([sys.executable, "-m", "pip", "wheel", *offline, "checkout/runtime"], tmp_path)
+    build = f"from setuptools import build_meta; build_meta.build_sdist({str(tmp_path)!r})"
+    succeed([sys.executable, "-c", build], tmp_path / "checkout/runtime")
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    shutil.rmtree(tmp_path / "checkout")
+    succeed([sys.executable, "-m", "pip", "wheel", *offline, str(sdist)], tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-    shutil.rmtree(tmp_path / "checkout")
     work = tmp_path / "work"
     work.mkdir()
     variables = {"PYTHONPATH": str(tmp_path / "site"), "https_proxy": "http://127.0.0.1:9", "GIT_ALLOW_PROTOCOL": ""}
@@ -176,3 +181,26 @@ def test_from_a_wheel_without_a_network(tmp_path: Path) -> None:
     from_wheel = files_of(work / "my_model")
     succeed([*SCAFFOLD, "my_model", "--starting-point", "arlm"], tmp_path)
     assert from_wheel == files_of(tmp_path / "my_model")
+
+    template = tmp_path / "published"
+    current = repository(template)
+    git(template, "tag", "--force", f"v{version(ROOT)}", current)  # as if it had been released
+    address = {f"GIT_CONFIG_{key}": value for key, value in _instead_of(template).items()}
+    project = work / "my_model"
+    git(project, "init", "--quiet")
+    release(project, "made")
+    succeed(["copier", "update", "--quiet", "--defaults"], project, **address)
+    assert not git(project, "ls-files", "--unmerged")
+    assert f"@{NEXT}#" in (project / "requirements/xlm.txt").read_text(encoding="utf-8")
+    assert f"# {NEXT}\n" in (project / "scripts/check").read_text(encoding="utf-8")
+    changed = set(git(project, "diff", "--name-only").split())
+    assert changed == {".copier-answers.yml", "configs/collator/lm_my_model.yaml", "requirements/xlm.txt", "scripts/check"}
+
+
+def _instead_of(template: Path) -> dict[str, str]:
+    """What makes git go to a local repository where it is asked for the template's address."""
+    return {
+        "COUNT": "1",
+        "KEY_0": f"url.file://{template}.insteadOf",
+        "VALUE_0": "https://github.com/org/xlm-template.git",
+    }
