@@ -77,7 +77,7 @@ class Machine:
 
     def __init__(self, place: Path, template: Path, installed: Path, cache: Path) -> None:
         self.home = place / "home"
-        self.work = self.home / "work"
+        self.work = self.home / "projects"
         self.work.mkdir(parents=True)
         self._state = place / "state.sh"
         self._environment = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from rendering import ROOT, STARTING_POINTS
@@ -19,11 +20,11 @@ OLDEST, OLD, NEXT = "v0.0.1", "v0.0.2", "v99.0.0"
 COPIER_YML = Path("copier.yml")
 
 
-def repository(directory: Path) -> str:
-    """Make the repository with all releases; returns the tag of the working tree."""
+def repository(directory: Path, change: Callable[[Path], None] = lambda directory: None) -> str:
+    """Make the repository with all releases; returns the tag of the working tree, after ``change`` of its files."""
     clone(ROOT, directory)
     current = own_tag(version(ROOT), releases(directory))
-    for tag, age in ((OLDEST, make_oldest), (OLD, make_old), (current, lambda _: None), (NEXT, make_next)):
+    for tag, age in ((OLDEST, make_oldest), (OLD, make_old), (current, change), (NEXT, make_next)):
         age(directory)
         release(directory, tag)
         lay(ROOT, directory)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from releases import NEXT, OLD, OLDEST, earlier, repository
+from releases import COPIER_YML, NEXT, OLD, OLDEST, earlier, replace, repository
 from snapshot import git, release
 from rendering import STARTING_POINTS, files_of, succeed
 
@@ -35,9 +36,9 @@ EDITS = {
 class Template:
     """The repository of releases, and fresh copies of them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, change: Callable[[Path], None] = lambda directory: None) -> None:
         self.checkout = directory / "xlm-template"
-        self.current = repository(self.checkout)
+        self.current = repository(self.checkout, change)
         self._copies = directory / "copies"
         self._copies.mkdir()
 
@@ -104,7 +105,7 @@ def expected_files(template: Template, old: str, new: str, point: str, follow: b
     return files_of(fresh)
 
 
-def check_upgrade(template: Template, old: str, new: str, point: str, follow: bool, place: Path) -> Path:
+def check_upgrade(template: Template, old: str, new: str, point: str, follow: bool, place: Path) -> None:
     project = started(template, old, point, follow, place / "project")
     update(project, "--vcs-ref", new)
     assert_nothing_is_left_open(project)
@@ -112,10 +113,11 @@ def check_upgrade(template: Template, old: str, new: str, point: str, follow: bo
     found = files_of(project)
     assert found.keys() == expected.keys()
     assert [path for path in expected if found[path] != expected[path]] == []
+    version = new.removesuffix(".post1")  # of the working tree, where its own is released already
+    assert f"@{version}#" in (project / "requirements/xlm.txt").read_text(encoding="utf-8")
     release(project, "updated")
     update(project, "--vcs-ref", new)
     assert git(project, "status", "--porcelain") == ""  # a second update changes nothing
-    return project
 
 
 @pytest.mark.parametrize("follow", [False, True], ids=["seeds-left-alone", "seeds-followed"])
@@ -128,9 +130,7 @@ def test_an_update_from_every_earlier_release(template: Template, tmp_path: Path
             continue  # it has a seed that is dropped later: see test_template_losses
         place = tmp_path / old
         place.mkdir()
-        project = check_upgrade(template, old, template.current, point, follow, place)
-        version = template.current.removeprefix("v")
-        assert f"v{version.removesuffix('.post1')}#" in (project / "requirements/xlm.txt").read_text(encoding="utf-8")
+        check_upgrade(template, old, template.current, point, follow, place)
 
 
 @pytest.mark.parametrize("follow", [False, True], ids=["seeds-left-alone", "seeds-followed"])
@@ -149,3 +149,36 @@ def test_the_releases_differ_in_every_class_of_file(template: Template, tmp_path
     assert old.keys() - new.keys() == {f"configs/experiment/gone_{NAME}.yaml"}
     assert new.keys() - old.keys() == {".pre-commit-config.yaml"}
     assert os.access(tmp_path / "new/scripts/check", os.X_OK)
+
+
+# -- a broken template is noticed ----------------------------------------------------------------------------------
+
+
+def merge_seeds_too(template: Path) -> None:
+    entry = """  - '{% if _copier_operation == "update" and not follow_starting_point %}{{ seeds | join("\\n") }}{% endif %}'\n"""
+    replace(template / COPIER_YML, entry, "")
+
+
+def leave_the_pin_behind(template: Path) -> None:
+    pin = f"xlm-runtime=={OLD.removeprefix('v')}\n"
+    (template / "template/requirements/xlm.txt.jinja").write_text(pin, encoding="utf-8")
+
+
+def render_where_the_template_was(template: Path) -> None:
+    file = template / "template/CHANGELOG.md.jinja"
+    file.write_text(file.read_text(encoding="utf-8") + "\nFrom {{ _copier_conf.src_path }}.\n", encoding="utf-8")
+
+
+def remove_a_managed_file(template: Path) -> None:
+    (template / "template/scripts/check").unlink()
+
+
+BROKEN = [merge_seeds_too, leave_the_pin_behind, render_where_the_template_was, remove_a_managed_file]
+
+
+@pytest.mark.parametrize("change", BROKEN, ids=lambda change: change.__name__)
+def test_the_matrix_notices_a_broken_template(change: Callable[[Path], None], tmp_path: Path) -> None:
+    (tmp_path / "releases").mkdir()
+    broken = Template(tmp_path / "releases", change)
+    with pytest.raises(AssertionError):
+        check_upgrade(broken, OLD, broken.current, "skeleton", False, tmp_path)
