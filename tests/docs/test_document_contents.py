@@ -76,6 +76,18 @@ def test_starting_points_and_questions_are_explained() -> None:
     assert not missing([*questions, *points], "docs/starting-points.md")
 
 
+@pytest.mark.parametrize("page", ["docs/starting-points.md", "docs/updating.md", "template/README.md.jinja"])
+def test_the_seeds_are_named_where_updates_are_explained(page: str) -> None:
+    """The components by that word, all others by their path; README for itself."""
+    paths = [pattern.strip("/").removesuffix(".md") for pattern in COPIER["seeds"]["default"][1:]]
+    named = (
+        {"README": "this file"} if page.endswith(".jinja") else {"configs/model": "sizes"} if "updating" in page else {}
+    )
+    text = text_of(page)
+    assert "component" in text
+    assert [path for path in paths if named.get(path, path) not in text and path.split("/")[-1] not in text] == []
+
+
 @pytest.mark.parametrize("model", [name for name in COPIER["points"]["default"] if name != "skeleton"])
 def test_the_page_of_a_model_names_every_option(model: str) -> None:
     configs = ROOT / "reference-models" / model / "configs"

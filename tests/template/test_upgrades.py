@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from releases import COPIER_YML, NEXT, OLD, OLDEST, earlier, replace, repository
 from snapshot import git, release
-from rendering import STARTING_POINTS, files_of, succeed
+from pathspec import PathSpec
+from rendering import QUESTIONS, STARTING_POINTS, files_of, succeed
 
 NAME = "my_model"
 ANSWERS = ".copier-answers.yml"
-SEEDS = (f"{NAME}/", "configs/model/", "configs/experiment/", "README.md", "tests/test_loss.py")
+SEEDS = PathSpec.from_lines("gitignore", [line.replace("{{ model_name }}", NAME) for line in QUESTIONS["seeds"]["default"]])
 DELETED = "tests/test_contract.py"
 DELETED_SEED = f"{NAME}/metrics_{NAME}.py"
 #: path -> what the user puts at its end.
@@ -60,7 +61,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
 
 
 def is_seed(path: str) -> bool:
-    return path.startswith(SEEDS) and path != f"{NAME}/__init__.py"
+    return SEEDS.match_file(path)
 
 
 def make_edits(project: Path, delete_seed: bool) -> None:
