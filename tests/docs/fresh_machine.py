@@ -7,7 +7,6 @@ installs lands in it alone. The address of the template's repository leads to a 
 from __future__ import annotations
 
 import os
-import shutil
 import site
 import subprocess
 import sys
@@ -16,29 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from documents import ROOT, Block
+from snapshot import clone, release, version
 
 ADDRESS = "https://github.com/org/xlm-template"
 #: What pages show instead of the machine's own home.
 SHOWN_HOME = "/home/me"
 
 
-def version() -> str:
-    """Of the runtime and the template."""
-    return (ROOT / "runtime" / "xlm_runtime" / "VERSION").read_text(encoding="utf-8").strip()
-
-
 def publish_template(repository: Path) -> Path:
     """The working tree as a git repository with the release's tag."""
-    listed = _git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
-    for name in filter(None, listed):
-        if (source := ROOT / name).is_file():
-            target = repository / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
-    _git(repository, "init", "--quiet", "--initial-branch=main")
-    _git(repository, "add", "--all")
-    _git(repository, *_AUTHOR, "commit", "--quiet", "--message", "The working tree")
-    _git(repository, *_AUTHOR, "tag", f"v{version()}")
+    clone(ROOT, repository)
+    release(repository, f"v{version(ROOT)}")
     return repository
 
 
@@ -128,16 +115,6 @@ class Machine:
             return self.work
         done = subprocess.run(["bash", "-c", f'. "{self._state}"; pwd'], capture_output=True, text=True, check=True)
         return Path(done.stdout.strip())
-
-
-_AUTHOR = ("-c", "user.name=Docs", "-c", "user.email=docs@example.org", "-c", "commit.gpgsign=false")
-
-
-def _git(directory: Path, *words: str) -> str:
-    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(["git", *words], cwd=directory, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def _git_config(file: Path, template: Path) -> Path:

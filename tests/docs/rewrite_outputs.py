@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+
 from documents import Block, difference
 from fresh_machine import Machine, Printed, publish_template, without_models
 from page_runner import run_page
