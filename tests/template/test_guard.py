@@ -48,12 +48,7 @@ def make_a_seed_of_what_is_managed(checkout: Path) -> None:
     replace(checkout / COPIER_YML, "    - /README.md\n", "    - /setup.py\n")
 
 
-def change_lines_alone(checkout: Path) -> None:
-    replace(checkout / "template/scripts/check", "set -euo pipefail", "set -eu")
-
-
 CASES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
-    "lines": (change_lines_alone, []),
     "renamed": (rename, ["scripts/check (arlm, follow_starting_point false)"]),
     "renamed_with_a_migration": (rename_with_a_migration, []),
     "removed": (remove, [".pre-commit-config.yaml (arlm, follow_starting_point true)"]),
