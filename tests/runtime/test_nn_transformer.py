@@ -200,12 +200,22 @@ def test_compiles_without_a_graph_break() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_layers": 0}, "num_layers=0"),
-        ({"dropout": 1.0}, "dropout=1.0"),
-        ({"dropout": -0.1}, "dropout=-0.1"),
+        ({"num_layers": 0}, r"model\.num_layers is 0; expected a whole number of at least 1"),
+        ({"d_model": 0}, r"model\.d_model is 0; expected a whole number"),
+        ({"d_ff": 0}, r"model\.d_ff is 0; expected a whole number"),
+        ({"num_heads": 2.5}, r"model\.num_heads is 2\.5; expected a whole number"),
+        ({"dropout": 1.0}, r"model\.dropout is 1\.0; expected a number in \[0, 1\)"),
+        ({"dropout": -0.1}, r"model\.dropout is -0\.1; expected a number"),
         ({"num_heads": 5}, "num_heads=5"),
     ],
 )
 def test_sizes_that_make_no_transformer(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_transformer(**options)
+
+
+@pytest.mark.parametrize("key", ["init_std", "embedding_std", "residual_std"])
+def test_no_weights_are_drawn_from_a_negative_width(key: str) -> None:
+    argument = {"init_std": "std"}.get(key, key)
+    with pytest.raises(ConfigError, match=rf"model\.{key} is -1; expected a number"):
+        init_weights(nn.Linear(2, 2), **{argument: -1})
