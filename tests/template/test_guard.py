@@ -30,12 +30,8 @@ def rename_with_a_migration(checkout: Path) -> None:
     insert_before(checkout / COPIER_YML, r"(?m)^_message_after_copy", MOVE)
 
 
-def remove(checkout: Path) -> None:
-    (checkout / "template/.pre-commit-config.yaml").unlink()
-
-
 def remove_and_say_so(checkout: Path) -> None:
-    remove(checkout)
+    (checkout / "template/.pre-commit-config.yaml").unlink()
     entry = """  - '{% if _copier_operation == "update" %}/.pre-commit-config.yaml{% endif %}'\n"""
     insert_before(checkout / COPIER_YML, r"(?m)^  - __pycache__", entry)
 
@@ -51,7 +47,6 @@ def make_a_seed_of_what_is_managed(checkout: Path) -> None:
 CASES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "renamed": (rename, ["scripts/check (arlm, follow_starting_point false)"]),
     "renamed_with_a_migration": (rename_with_a_migration, []),
-    "removed": (remove, [".pre-commit-config.yaml (arlm, follow_starting_point true)"]),
     "dropped": (remove_and_say_so, []),
     "now_a_seed": (make_a_seed_of_what_is_managed, ["setup.py (arlm, follow_starting_point false)"]),
     "seed": (drop_a_seed, ["star_easy_reversed_guarded_model.yaml (arlm, follow_starting_point true)"]),
