@@ -18,10 +18,11 @@ from pathlib import Path
 import yaml
 from snapshot import clone, git, release, releases
 
+from xlm_runtime.scaffold import ANSWERS_FILE
+
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "guarded_model"
 EDIT = "edited by its user"
-ANSWERS_FILE = ".copier-answers.yml"
 NEXT = "v99999"
 REMEDY = """\
 An update would delete these files together with what their users have written there:

@@ -32,6 +32,7 @@ def test_a_release_has_its_version_everywhere(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert git(checkout, "describe", "--exact-match").strip() == "v7.1.0"
     assert git(checkout, "status", "--porcelain") == ""
+    assert git(checkout, "log", "-1", "--format=%ae %ce").split() == ["ada@example.org"] * 2  # the maintainer's own
     assert (checkout / VERSION_FILE).read_text(encoding="utf-8") == "7.1.0\n"
     assert re.search(r"## Unreleased\n\n## 7\.1\.0 \(\d{4}-\d\d-\d\d\)\n\n### Added", read(checkout / "CHANGELOG.md"))
     for model in ("arlm", "skeleton"):
