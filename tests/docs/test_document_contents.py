@@ -76,16 +76,20 @@ def test_starting_points_and_questions_are_explained() -> None:
     assert not missing([*questions, *points], "docs/starting-points.md")
 
 
+#: A seed in the words of those who read of it.
+SEED_WORDS = {
+    "/README.md": "README|this file",
+    "/configs/model": "configs/model|sizes",
+    "/configs/experiment": "experiment",
+}
+
+
 @pytest.mark.parametrize("page", ["docs/starting-points.md", "docs/updating.md", "template/README.md.jinja"])
 def test_the_seeds_are_named_where_updates_are_explained(page: str) -> None:
-    """The components by that word, all others by their path; README for itself."""
-    paths = [pattern.strip("/").removesuffix(".md") for pattern in COPIER["seeds"]["default"][1:]]
-    named = (
-        {"README": "this file"} if page.endswith(".jinja") else {"configs/model": "sizes"} if "updating" in page else {}
-    )
-    text = text_of(page)
-    assert "component" in text
-    assert [path for path in paths if named.get(path, path) not in text and path.split("/")[-1] not in text] == []
+    components, *others = COPIER["seeds"]["default"]
+    assert components == "/{{ model_name }}/*_{{ model_name }}.py" and "component" in text_of(page)
+    words = {pattern: SEED_WORDS.get(pattern, re.escape(pattern.strip("/"))) for pattern in others}
+    assert [pattern for pattern in others if not re.search(words[pattern], text_of(page))] == []
 
 
 @pytest.mark.parametrize("model", [name for name in COPIER["points"]["default"] if name != "skeleton"])

@@ -31,6 +31,18 @@ def repository(directory: Path, change: Callable[[Path], None] = lambda director
     return current
 
 
+def two_releases(checkout: Path) -> None:
+    """OLDEST and OLD, told apart by a line of a managed file, setup.py, and one of a seed, the skeleton's loss."""
+    clone(ROOT, checkout)
+    set_version(checkout, OLDEST)
+    add_line(checkout / "template/setup.py.jinja", OLDEST)
+    release(checkout, OLDEST)
+    set_version(checkout, OLD)
+    replace(checkout / "template/setup.py.jinja", f"# {OLDEST}\n", "")
+    add_line(checkout / "reference-models/skeleton/skeleton/loss_skeleton.py", OLD)
+    release(checkout, OLD)
+
+
 def earlier(checkout: Path, current: str) -> list[str]:
     """The tags below the working tree's."""
     return [tag for tag in releases(checkout) if tag not in (current, NEXT)]

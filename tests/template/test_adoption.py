@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from releases import add_line, replace, set_version
-from rendering import ROOT, files_of, run, succeed
-from snapshot import clone, git, release
+from releases import OLD, OLDEST, two_releases
+from rendering import files_of, run, succeed
+from snapshot import git, release
 from tiny_models import make_model, register
 
 NAME = "handmade"
-FIRST, NEXT = "v0.0.1", "v0.0.2"
 #: All that is the model's own.
 EXCLUDED = ("/handmade", "/configs", "/tests/test_loss.py", "/tests/test_train.py")
 
@@ -19,14 +18,7 @@ EXCLUDED = ("/handmade", "/configs", "/tests/test_loss.py", "/tests/test_train.p
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout = tmp_path_factory.mktemp("adoption") / "xlm-template"
-    clone(ROOT, checkout)
-    set_version(checkout, FIRST)
-    add_line(checkout / "template/setup.py.jinja", FIRST)
-    release(checkout, FIRST)
-    set_version(checkout, NEXT)
-    replace(checkout / "template/setup.py.jinja", f"# {FIRST}\n", "")
-    add_line(checkout / "reference-models/skeleton/skeleton/loss_skeleton.py", NEXT)
-    release(checkout, NEXT)
+    two_releases(checkout)
     return checkout
 
 
@@ -41,7 +33,7 @@ def adopted(template: Path, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
     release(repository, "handmade")
     before = files_of(repository)
     excluded = [word for path in EXCLUDED for word in ("--exclude", path)]
-    words = ["--quiet", "--defaults", "--overwrite", "--vcs-ref", FIRST, "-d", f"model_name={NAME}", *excluded]
+    words = ["--quiet", "--defaults", "--overwrite", "--vcs-ref", OLDEST, "-d", f"model_name={NAME}", *excluded]
     succeed(["copier", "copy", *words, str(template), "."], repository)
     release(repository, "adopted")
     return repository, before
@@ -73,10 +65,10 @@ def test_updates_leave_the_model_alone(adopted: tuple[Path, dict[str, bytes]]) -
     own.write_text(own.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
     release(repository, "mine")
     earlier = files_of(repository)
-    succeed(["copier", "update", "--quiet", "--defaults", "--vcs-ref", NEXT], repository)
+    succeed(["copier", "update", "--quiet", "--defaults", "--vcs-ref", OLD], repository)
     assert not git(repository, "ls-files", "--unmerged")
     after = files_of(repository)
     changed = {path for path in earlier.keys() | after.keys() if earlier.get(path) != after.get(path)}
     assert changed == {".copier-answers.yml", "requirements/xlm.txt", "setup.py"}
-    assert f"# {FIRST}".encode() not in after["setup.py"]
+    assert f"# {OLDEST}".encode() not in after["setup.py"]
     assert after["README.md"] == before["README.md"]

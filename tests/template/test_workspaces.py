@@ -6,29 +6,22 @@ import json
 from pathlib import Path
 
 import pytest
-from releases import add_line, replace, set_version
-from rendering import ROOT, files_of, run, succeed
-from snapshot import clone, git, release
+from releases import OLD, OLDEST, two_releases
+from rendering import files_of, run, succeed
+from snapshot import git, release
 
-FIRST, NEXT = "v0.0.1", "v0.0.2"
 NAMES = ("first_model", "second_model")
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout = tmp_path_factory.mktemp("workspaces") / "xlm-template"
-    clone(ROOT, checkout)
-    set_version(checkout, FIRST)
-    add_line(checkout / "template/setup.py.jinja", FIRST)
-    release(checkout, FIRST)
-    set_version(checkout, NEXT)
-    replace(checkout / "template/setup.py.jinja", f"# {FIRST}\n", "")
-    release(checkout, NEXT)
+    two_releases(checkout)
     return checkout
 
 
 def copy(template: Path, name: str, workspace: Path, *words: str) -> None:
-    answers = ["--vcs-ref", FIRST, "-d", f"model_name={name}", "-d", "starting_point=arlm", *words]
+    answers = ["--vcs-ref", OLDEST, "-d", f"model_name={name}", "-d", "starting_point=arlm", *words]
     succeed(["copier", "copy", "--quiet", "--defaults", *answers, str(template), name], workspace)
 
 
@@ -62,7 +55,7 @@ def test_an_update_of_one_leaves_all_else_alone(workspace: Path) -> None:
     (first / "tests" / "test_contract.py").unlink()
     release(workspace, "mine")
     before = files_of(workspace)
-    words = ["--quiet", "--defaults", "--vcs-ref", NEXT, "--answers-file", ".copier-answers.first_model.yml"]
+    words = ["--quiet", "--defaults", "--vcs-ref", OLD, "--answers-file", ".copier-answers.first_model.yml"]
     succeed(["copier", "update", *words], first)
     assert not git(workspace, "ls-files", "--unmerged")
     after = files_of(workspace)
@@ -73,7 +66,7 @@ def test_an_update_of_one_leaves_all_else_alone(workspace: Path) -> None:
         "first_model/setup.py",
     }
     text = (first / "setup.py").read_text(encoding="utf-8")
-    assert f"# {FIRST}" not in text and text.endswith("# mine\n")
+    assert f"# {OLDEST}" not in text and text.endswith("# mine\n")
     release(workspace, "updated")
     succeed(["copier", "update", "--quiet", "--defaults", *words[-2:]], first)
     assert git(workspace, "status", "--porcelain") == ""
@@ -92,10 +85,10 @@ def test_a_model_joins_a_repository_that_is_there(template: Path, tmp_path: Path
     (repository / "xlm_models.json").write_text('{"new_model": "new_model"}', encoding="utf-8")
     assert "star_easy_new_model" in succeed(["xlm"], repository)
     release(repository, "with-a-model")
-    succeed(["copier", "update", "--quiet", "--defaults", "--vcs-ref", NEXT], repository / "new_model")
+    succeed(["copier", "update", "--quiet", "--defaults", "--vcs-ref", OLD], repository / "new_model")
     after = files_of(repository)
     assert {path: after[path] for path in own} == own
-    assert f"@{NEXT}#" in (repository / "new_model/requirements/xlm.txt").read_text(encoding="utf-8")
+    assert f"@{OLD}#" in (repository / "new_model/requirements/xlm.txt").read_text(encoding="utf-8")
 
 
 def test_scaffolding_makes_a_workspace(tmp_path: Path) -> None:
