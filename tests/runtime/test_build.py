@@ -221,11 +221,6 @@ def test_a_key_that_names_a_part_is_held_to_its_contract() -> None:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def parts(cache: Path) -> Parts:
     pl.seed_everything(0, verbose=False)
     return build_parts(tiny.arlm_config(cache, "optimizer.lr=0.01", "+optimizer.groups.model.eps=0.5"))

@@ -15,16 +15,6 @@ from xlm_runtime.runs import open_run, save_config
 VOCAB = {"size": 27, "pad": 0, "cls": 1, "mask": 2, "eos": 3, "bos": 4, "sep": 5, "unk": 6}
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    return tmp_path / "run"
-
-
 def saved_run(run_dir: Path, cfg: DictConfig, *checkpoints: str) -> None:
     """A directory as training leaves it: the configuration, with the tokenizer's facts, and checkpoints."""
     saved = OmegaConf.create(OmegaConf.to_yaml(cfg))
