@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from outcomes import Run
-from tiny_models import PARTS, write
+from tiny_models import PARTS, make_model, write
 
 PARTS_FILE = "my_model/my_model/parts.py"
 EXPERIMENT = "experiment=star_easy_my_model"
@@ -222,3 +222,26 @@ def test_rows_without_text_are_not_judged(project: Path, xlm: Run) -> None:
     change(project, '{"text": self.tokenizer.decode(p), "truth"', '{"written": self.tokenizer.decode(p), "truth"')
     xlm(EXPERIMENT, "job_name=demo").done()
     assert "exact match" not in xlm("job_type=generate", "job_name=demo").done()
+
+
+def test_a_dataset_without_the_collators_made_for_it(project: Path, xlm: Run) -> None:
+    collator = "_target_: NAME.parts.Collator\nlength: ${dataset.prompt_length}\n"
+    make_model(project / "my_model", changes={"configs/collator/NAME.yaml": collator})
+    result = xlm(EXPERIMENT, "dataset=pydoc")
+    result.refused("datamodule.collators.lm", "choose both together", "datamodule=<dataset>_<model>")
+
+
+@pytest.mark.parametrize("split", ["val", None])
+def test_what_a_predictor_refuses_is_refused_before_training(project: Path, xlm: Run, split: str | None) -> None:
+    check = """\
+    def check_batch(self, batch):
+        from xlm_runtime.errors import ConfigError
+
+        raise ConfigError(f"{tuple(batch['ids'].shape)} is no batch for me")
+
+    def to_dict("""
+    change(project, "    def to_dict(", check)
+    words = [] if split else ["~dataset.sizes.val", "trainer.limit_val_batches=0"]
+    result = xlm(EXPERIMENT, *words)
+    result.refused("(1, 8) is no batch for me")
+    assert "step 1" not in result.out

@@ -202,6 +202,8 @@ def test_an_unknown_flag(project: Path, xlm_process: Run, words: list[str]) -> N
         ("compile=perhaps", ["compile is 'perhaps'", "true or false"]),
         ("resume=1", ["resume is 1", "true or false"]),
         ("job_name=", ["job_name is empty"]),
+        ("job_name=../x", ["job_name is '../x'", "below runs/", "run_dir=<path>"]),
+        ("job_name=/x", ["job_name is '/x'", "run_dir=<path>"]),
         ("run_dir=", ["run_dir is empty"]),
         ("experiment=", ["Could not find 'experiment/'", "star_easy_my_model"]),
         ("optimizer.lr=abc", ["torch.optim.AdamW", "'optimizer'", "str"]),

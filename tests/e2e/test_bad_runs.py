@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from outcomes import Run
-from tiny_models import make_model, register
+from tiny_models import make_model, register, write
 
 EXPERIMENT = "experiment=star_easy_my_model"
 LAST = "runs/demo/checkpoints/last.ckpt"
@@ -178,3 +180,27 @@ def test_a_command_that_fails_leaves_the_run_as_it_was(trained: Path, xlm: Run, 
 def test_a_rate_that_was_zero_may_be_raised(project: Path, xlm: Run) -> None:
     xlm(EXPERIMENT, "job_name=demo", "optimizer.lr=0.0").done()
     xlm(EXPERIMENT, "job_name=demo", "optimizer.lr=0.01", "trainer.max_steps=4").done()
+
+
+@pytest.mark.parametrize("job", ["eval", "generate"])
+@pytest.mark.parametrize("group", ["callbacks", "logger"])
+def test_what_only_training_uses_need_not_exist_afterwards(trained: Path, xlm: Run, job: str, group: str) -> None:
+    file = trained / "runs/demo/config.yaml"
+    cfg = OmegaConf.load(file)
+    cfg[group] = {"gone": {"_target_": "package_that_is_not_installed.Thing"}}
+    OmegaConf.save(cfg, file)
+    xlm(f"job_type={job}", "job_name=demo").done()
+
+
+@pytest.mark.parametrize("job", ["eval", "generate"])
+def test_a_group_chosen_for_a_saved_run_replaces_what_was_saved(trained: Path, xlm: Run, job: str) -> None:
+    cut = "_target_: my_model.parts.Collator\nlength: ${missing_setting}\n"
+    write(trained / "my_model/configs/collator/cut.yaml", cut)
+    write(trained / "my_model/configs/collator/short.yaml", cut.replace("${missing_setting}", "3"))
+    chosen = "collator@datamodule.collators.prediction="
+    xlm(f"job_type={job}", "job_name=demo", f"{chosen}cut").refused("missing_setting")
+    xlm(f"job_type={job}", "job_name=demo", f"{chosen}short").done()
+    rows = max((trained / "runs/demo/predictions").rglob("*.jsonl"), key=lambda file: file.stat().st_mtime_ns)
+    widths = {len(json.loads(row)["truth"].split()) for row in rows.read_text(encoding="utf-8").splitlines()}
+    assert widths == {3}
+    assert "length: 8" in (trained / "runs/demo/config.yaml").read_text(encoding="utf-8")

@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
-from xlm_runtime.harness import VALIDATION
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.trainer import check_monitored, plain_exits, writes_nothing
@@ -40,7 +39,7 @@ def _check_prediction(parts: Parts) -> None:
     collate = parts.datamodule.collators.get(LoaderKind.PREDICTION)
     check = getattr(parts.harness.predictor, "check_batch", None)
     if collate is not None and check is not None:
-        check(collate([parts.datamodule.examples(VALIDATION)[0]]))
+        check(collate([parts.datamodule.examples("train")[0]]))  # of the split that every run has
 
 
 def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None) -> None:
