@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedTokenizerBase
 
+from xlm_runtime.checkpoint_io import CheckpointFiles
 from xlm_runtime.component_checks import check_arguments, check_contract
 from xlm_runtime.config import set_vocab
 from xlm_runtime.config_source import written_in
@@ -139,6 +140,7 @@ def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
         callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.Checkpoint)]
     settings: dict[str, Any] = {
         "callbacks": callbacks,
+        "plugins": [CheckpointFiles()],
         "logger": loggers or False,
         "enable_progress_bar": False,  # the progress callback is ours
         "enable_model_summary": False,

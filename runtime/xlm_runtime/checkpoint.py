@@ -1,4 +1,4 @@
-"""Checkpoints: self-describing, of plain types only, in ``<run_dir>/checkpoints/{best,last}.ckpt``.
+"""Checkpoints: self-describing, of plain types only, in ``<run_dir>/checkpoints/{best,last,previous}.ckpt``.
 
 Lightning writes them; this file puts the configuration in, finds them, and reads them back with
 ``weights_only=True``, so that nothing is ever unpickled from a file.
@@ -7,20 +7,20 @@ Lightning writes them; this file puts the configuration in, finds them, and read
 from __future__ import annotations
 
 import pickle
-import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
 from xlm_runtime import __version__
 from xlm_runtime.errors import CheckpointError, did_you_mean
 
 KEY = "xlm"
-RANDOM = "xlm_random_state"
+
+#: The names of the files: by the monitored metric, of the last save, and of the save before it.
+BEST, LAST, PREVIOUS = "best", "last", "previous"
 
 _REMEDY = "Remove it, or use another one: ckpt_path=<file>. Without it, training begins again."
 
@@ -30,59 +30,52 @@ def describe(checkpoint: dict[str, Any], config: str) -> None:
     checkpoint[KEY] = {"config": config, "version": __version__}
 
 
-def random_state() -> dict[str, Any]:
-    """The states of all generators, as tensors and plain numbers: a continued run draws on from them."""
-    numbers: Any = np.random.get_state(legacy=True)
-    _, words, *rest = numbers
-    return {
-        "python": random.getstate(),
-        "numpy": (torch.from_numpy(words.astype(np.int64)), *rest),
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
-    }
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Set what ``random_state`` gave. Devices that are not there any more are left out."""
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    words, *rest = state["numpy"]
-    np.random.set_state(("MT19937", words.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["cpu"].cpu())
-    for device, device_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(device_state.cpu(), device)
-    if state["mps"] is not None and torch.backends.mps.is_available():
-        torch.mps.set_rng_state(state["mps"].cpu())
-
-
-def forget_loader(checkpoint: dict[str, Any], num_workers: int) -> tuple[int, int] | None:
-    """Take the data loader's state out of a checkpoint that was made with another number of workers, or another
-    sampler, which would not take it.
-
-    Args:
-        checkpoint: as Lightning wrote it; changed.
-        num_workers: of the loader that continues.
-
-    Returns:
-        Epoch, and how many of its examples had been seen on each device; None if the state fits.
-    """
-    saved = OmegaConf.create(checkpoint.get(KEY, {}).get("config", "")).get("datamodule")
-    loops = checkpoint.get("loops", {}).get("fit_loop", {})
-    if "combined_loader" not in loops.get("state_dict", {}) or saved is None or saved.num_workers == num_workers:
-        return None
-    del loops["state_dict"]["combined_loader"]
-    batches = loops["epoch_loop.batch_progress"]["current"]["ready"]
-    return int(checkpoint["epoch"]), int(batches) * int(saved.batch_size)
-
-
-def find(run_dir: Path, names: tuple[str, ...] = ("best", "last")) -> Path | None:
+def find(run_dir: Path, names: tuple[str, ...] = (BEST, LAST, PREVIOUS)) -> Path | None:
     """The first of the named checkpoints that the run directory holds."""
     for name in names:
         path = run_dir / "checkpoints" / f"{name}.ckpt"
         if path.is_file():
             return path
     return None
+
+
+def to_continue_from(run_dir: Path) -> tuple[Path | None, str]:
+    """The last checkpoint that is whole, and what is to be said of one that is not.
+
+    Raises:
+        CheckpointError: there is one, and none is whole.
+    """
+    said: list[str] = []
+    first: CheckpointError | None = None
+    for name in (LAST, PREVIOUS):
+        path = find(run_dir, (name,))
+        if path is None:
+            continue
+        try:
+            check_whole(path)
+        except CheckpointError as error:
+            first = first or error
+            said.append(str(error).partition("\n")[0])
+        else:
+            return path, "\n".join([*said, f"Continuing from the one before it, {path}."] if said else [])
+    if first is not None:
+        raise first
+    return None, ""
+
+
+def check_whole(path: Path) -> None:
+    """Read a checkpoint's bytes and compare their checksums, which loading it does not do.
+
+    Raises:
+        CheckpointError: it is damaged or cut short.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            fault = archive.testzip()
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise _damaged(path, error) from error
+    if fault is not None:
+        raise _damaged(path, ValueError(f"the checksum of {fault} is wrong"))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -106,9 +99,7 @@ def read(path: Path) -> dict[str, Any]:
             f"unpickling it could run code. ({_first_line(error)})\n{_REMEDY}"
         ) from error
     except Exception as error:  # of bytes that are no pickle, torch raises what it happens to run into
-        raise CheckpointError(
-            f"{path} cannot be read: the file is damaged or cut short. ({_first_line(error)})\n{_REMEDY}"
-        ) from error
+        raise _damaged(path, error) from error
     if not isinstance(contents, dict) or "state_dict" not in contents:
         raise CheckpointError(f"{path} is not a checkpoint of a training run: it has no 'state_dict'.")
     return contents
@@ -158,6 +149,12 @@ def load_weights(module: nn.Module, path: Path) -> int:
         )
     module.load_state_dict(state)
     return int(contents.get("global_step", 0))
+
+
+def _damaged(path: Path, error: BaseException) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be read: the file is damaged or cut short. ({_first_line(error)})\n{_REMEDY}"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from xlm_runtime.errors import ConfigError, DataError
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.sampler import EpochOrder
+from xlm_runtime.signals import ignore_in_worker
 
 CollateFunction = Callable[[list[dict[str, Any]]], Any]
 
@@ -84,6 +85,7 @@ class DataModule(pl.LightningDataModule):
         self.shuffle = shuffle
         self.global_batch_size = global_batch_size
         self._start: tuple[int, int] | None = None
+        self._order: EpochOrder | None = None
 
     @property
     def eval_kinds(self) -> list[LoaderKind]:
@@ -103,7 +105,15 @@ class DataModule(pl.LightningDataModule):
         if LoaderKind.LM not in self.collators:
             raise ConfigError("Training needs a collator of kind 'lm': set datamodule.collators.lm.")
         examples = self.examples("train")
-        order = EpochOrder(examples, self.seed, self.shuffle, group=self.global_batch_size or self.batch_size)
+        processes, rank = self._share()
+        group = self.global_batch_size or self.batch_size * processes
+        if processes > 1 and len(examples) < group:
+            raise ConfigError(
+                f"There are {len(examples)} training examples, fewer than the {group} of one step of {processes} "
+                "processes. Lower batch_size, or train with fewer devices."
+            )
+        order = EpochOrder(examples, self.seed, self.shuffle, group, self.batch_size, processes, rank)
+        self._order = order
         if self._start is not None:
             order.start_at(*self._start)
         return StatefulDataLoader(
@@ -117,14 +127,27 @@ class DataModule(pl.LightningDataModule):
             collate_fn=self.collators[LoaderKind.LM],
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=ignore_in_worker,
             pin_memory=torch.cuda.is_available(),
         )
 
     def continue_from(self, epoch: int, place: int) -> None:
-        """Let training begin with this example of this epoch. The loader's own state does it more cheaply, but holds
-        for the same number of workers only.
+        """Let training begin at this epoch, behind so many examples of it, of all processes. The loader's own state
+        does it more cheaply, but holds for the same number of workers and processes only.
         """
         self._start = (epoch, place)
+
+    def examples_of(self, epoch: int, batch: int) -> list[int] | None:
+        """Which training examples a batch of an epoch holds, in all processes; None before training has begun."""
+        if self._order is None:
+            return None
+        size = self.batch_size * self._order.processes
+        return self._order.order(epoch)[batch * size : (batch + 1) * size]
+
+    def _share(self) -> tuple[int, int]:
+        """How many processes share the examples, and which of them this is."""
+        trainer = vars(self).get("trainer")
+        return (trainer.world_size, trainer.global_rank) if trainer is not None else (1, 0)
 
     def val_dataloader(self) -> list[StatefulDataLoader[Any]]:
         return self._eval_loaders("val", self.eval_kinds)
@@ -139,13 +162,18 @@ class DataModule(pl.LightningDataModule):
 
     def _eval_loaders(self, part: str, kinds: Sequence[LoaderKind]) -> list[StatefulDataLoader[Any]]:
         examples = self.examples(part)
+        processes, rank = self._share()
+        # No example twice: the shares of the first processes may be longer by one.
+        share = range(rank, len(examples), processes)
         return [
             StatefulDataLoader(
                 examples,
                 batch_size=self.eval_batch_size,
+                sampler=share if processes > 1 else None,
                 generator=torch.Generator().manual_seed(self.seed),
                 collate_fn=self.collators[kind],
                 num_workers=self.num_workers,
+                worker_init_fn=ignore_in_worker,
                 pin_memory=torch.cuda.is_available(),
             )
             for kind in kinds

@@ -14,6 +14,9 @@ XlmError
 │   └── ContractError              a component that lacks a method of its contract
 ├── DataError                      examples that cannot be made, read or fitted
 ├── CheckpointError                checkpoints and run directories
+├── TrainingError                  a run that cannot go on
+│   ├── NonFiniteError             a loss, a gradient or a weight that is not finite
+│   └── OutOfMemoryError           a batch that does not fit into memory
 └── ScaffoldError                  making a new model repository
 
 Each message says what was found and where, what was expected, and what to do. The command line prints
@@ -82,6 +85,18 @@ class DataError(XlmError):
 
 class CheckpointError(XlmError):
     """A checkpoint or a run directory cannot be used."""
+
+
+class TrainingError(XlmError):
+    """A run that cannot go on as it is configured."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss, a gradient or a weight is not finite."""
+
+
+class OutOfMemoryError(TrainingError):
+    """A batch does not fit into memory."""
 
 
 class ScaffoldError(XlmError):

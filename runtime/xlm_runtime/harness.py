@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from xlm_runtime import checkpoint as checkpoints
-from xlm_runtime.errors import ConfigError, ContractError, did_you_mean
+from xlm_runtime import parts, processes, resume
+from xlm_runtime.errors import ConfigError, ContractError
+from xlm_runtime.gradients import Gradients, check_weights
+from xlm_runtime.loss_output import check_loss_output, described
 from xlm_runtime.metrics import LoaderKind, MetricSet
 from xlm_runtime.optim import group_options, keep_options, parameter_groups
 from xlm_runtime.predictions import Row, rows_file, write_rows
+from xlm_runtime.resume import Layout
+from xlm_runtime.sharding import gathered, shard
+from xlm_runtime.tracking import Tracked
 from xlm_runtime.trainer import log_interval, writes_nothing
 
 VALIDATION = "val"
@@ -45,6 +52,7 @@ class Harness(pl.LightningModule):
         lr_scheduler: optimizer -> scheduler stepped once a training step, or None for a constant rate.
         track: scalars of the loss's dict that are logged in training, as means since the last log.
         compile: compile ``loss_fn``.
+        nonfinite: "stop" ends the run at a loss or gradient that is not finite, "skip" takes its gradient for zero.
         run_dir: where prediction rows are written; None writes none.
         config: the run's configuration as YAML text; every checkpoint carries it.
     """
@@ -64,6 +72,7 @@ class Harness(pl.LightningModule):
         lr_scheduler: Callable[[torch.optim.Optimizer], Any] | None,
         track: Sequence[str],
         compile: bool,
+        nonfinite: str,
         run_dir: Path | None,
         config: str,
     ) -> None:
@@ -72,7 +81,7 @@ class Harness(pl.LightningModule):
         self.loss = loss
         self.predictor = predictor
         self.noise_schedule = noise_schedule
-        self._share_parts()
+        parts.share(self.parts())
         self.metric_sets = dict(metrics)  # a plain dict: metrics are no part of the weights
         self.eval_kinds = list(eval_kinds)
         self.eval_split = eval_split
@@ -86,10 +95,12 @@ class Harness(pl.LightningModule):
         self._compile = compile
         self._loss_fn: Callable[[Any], dict[str, Any]] = loss.loss_fn
         self._output_checked = False
-        self._tracked: dict[str, Tensor] = {}
-        self._tracked_steps = 0
+        self._tracked = Tracked(self.track)
+        self._gradients = Gradients(nonfinite, self._describe_batch)
         self._rows: list[Row] = []
         self._random_state: dict[str, Any] | None = None
+        self._named_parameters: list[tuple[str, nn.Parameter]] = []
+        self._whole_weights = ExitStack()
         self._configured: tuple[torch.optim.Optimizer, Any, list[dict[str, Any]]] | None = None
         self.label: str | None = None  # of the files that an evaluation writes
         self.trained_steps = 0  # of weights that were loaded, not trained by this Trainer
@@ -104,18 +115,6 @@ class Harness(pl.LightningModule):
         kinds = (kind for split, kind in self.metric_sets if split == VALIDATION)
         metrics = (name for kind in kinds for name in self.metric_sets[VALIDATION, kind].updates)
         return [*(f"{VALIDATION}/{name}" for name in metrics), *(f"train/{name}" for name in self.track), "train/lr"]
-
-    def _share_parts(self) -> None:
-        """A part that holds another part (``loss.model``) refers to it, and does not own it a second time.
-
-        Without this, a loss that is an ``nn.Module`` would put every weight of the model into the state dict twice.
-        """
-        parts = self.parts()
-        for module in [module for part in parts.values() for module in part.modules()]:
-            for name, child in list(module._modules.items()):
-                if any(child is part for part in parts.values()):
-                    del module._modules[name]
-                    object.__setattr__(module, name, child)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes the name of the running hook some fifty times a step, and nn.Module would each time look
@@ -153,12 +152,17 @@ class Harness(pl.LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def configure_model(self) -> None:
+        if self.device_mesh is not None and not self._named_parameters:
+            shard(self.parts(), self.device_mesh["data_parallel"])
+
     def on_train_start(self) -> None:
+        self._named_parameters = list(self.named_parameters())  # asked for at every step
         if self._configured is not None and self.global_step > 0:  # a continued run
             keep_options(*self._configured)
-        # Last: building and restoring have drawn numbers too. The saved state is the first process's.
-        if self._random_state is not None and self.trainer.world_size == 1:
-            checkpoints.restore_random_state(self._random_state)
+        # Last: building and restoring have drawn numbers too.
+        if self._random_state is not None:
+            resume.restore_random_state(self._random_state)
 
     # -- training ------------------------------------------------------------------------------------------
 
@@ -167,27 +171,60 @@ class Harness(pl.LightningModule):
         if not self._output_checked:  # at the first step only, of shapes and types: no step waits for the device
             check_loss_output(output, self.track)
             self._output_checked = True
-        self._log_tracked(output, batch_idx)
         loss: Tensor = output["loss"]
+        self._gradients.saw(loss)
+        if self._shared_steps():
+            loss = self._tracked.weigh(output)
+        else:
+            self._tracked.add(output)
+            self._log_when_due()
         return loss
 
     # Lightning reads this signature at every step; worked out once, it costs a tenth of what a step's hooks cost.
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
-    def _log_tracked(self, output: Mapping[str, Any], batch_idx: int) -> None:
+    def _shared_steps(self) -> bool:
+        """Whether several batches make a step: each then counts for its tokens."""
+        return self.trainer.world_size > 1 or self.trainer.accumulate_grad_batches > 1
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        factor = None
+        if self._shared_steps():
+            factor = self._tracked.close(self.trainer.world_size) * self.trainer.accumulate_grad_batches
+            self._log_when_due()
+        self._gradients.prepare(
+            self._named_parameters,
+            self.global_step + 1,
+            (self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready - 1),
+            factor=factor,
+            clip=gradient_clip_val,
+            by_value=str(gradient_clip_algorithm or "norm").endswith("value"),
+            scaled=getattr(self.trainer.precision_plugin, "scaler", None) is not None,
+        )
+
+    def _log_when_due(self) -> None:
         # Sums stay on the device, and Lightning's log is called only where it would write: no step waits for
-        # the device, and a step costs one addition.
-        for name in self.track:
-            value = torch.as_tensor(output[name]).detach()
-            self._tracked[name] = self._tracked[name] + value if name in self._tracked else value.clone()
-        self._tracked_steps += 1
-        # Of the batches whose gradients are accumulated, the last one makes the step.
-        steps = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
-        if steps and (self.global_step + 1) % log_interval(self.trainer) == 0:
-            self.log_dict({f"train/{name}": total / self._tracked_steps for name, total in self._tracked.items()})
-            self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
-            self._tracked.clear()
-            self._tracked_steps = 0
+        # the device.
+        if (self.global_step + 1) % log_interval(self.trainer):
+            return
+        self._gradients.look()
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        values = {**{f"train/{name}": mean for name, mean in self._tracked.means().items()}, "train/lr": rate}
+        self.log_dict(values, logger=False)  # for callbacks, which read them after the step
+        # Written before the step's checkpoint, not after it: a run that is killed in between would lose the row.
+        for logger in self.trainer.loggers:
+            logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
+
+    def _describe_batch(self, epoch: int, batch: int) -> str:
+        datamodule: Any = vars(self.trainer).get("datamodule")
+        examples = datamodule.examples_of(epoch, batch) if hasattr(datamodule, "examples_of") else None
+        named = "" if examples is None else f": training examples {', '.join(map(str, examples[:8]))}"
+        return f"epoch {epoch}, batch {batch}{named}{', …' if examples and len(examples) > 8 else ''}"
 
     # -- evaluation ----------------------------------------------------------------------------------------
 
@@ -204,7 +241,7 @@ class Harness(pl.LightningModule):
         rows: list[Row] = self.predictor.to_dict(batch, preds)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ContractError(
-                f"{type(self.predictor).__name__}.to_dict returned {_described(rows)}; expected a list with one dict "
+                f"{type(self.predictor).__name__}.to_dict returned {described(rows)}; expected a list with one dict "
                 'a row, such as [{"text": "..."}].'
             )
         return rows
@@ -218,7 +255,11 @@ class Harness(pl.LightningModule):
             self._rows.extend(self._to_rows(batch, output))
         self.metric_sets[split, kind].update(batch, output)
 
+    def on_validation_epoch_start(self) -> None:
+        self._whole_weights.enter_context(gathered(self.parts()))
+
     def on_validation_epoch_end(self) -> None:
+        self._whole_weights.close()
         self._finish(VALIDATION)
 
     def on_test_epoch_end(self) -> None:
@@ -229,7 +270,7 @@ class Harness(pl.LightningModule):
             metric_set = self.metric_sets[split, kind]
             self.log_dict({f"{split}/{name}": value for name, value in metric_set.compute().items()})
             metric_set.reset()
-        rows, self._rows = self._rows, []
+        rows, self._rows = processes.interleaved(processes.gather(self._rows)), []
         if rows and self.run_dir is not None and self.trainer.is_global_zero and not self._trial():
             write_rows(rows_file(self.run_dir, split, self.global_step or self.trained_steps, self.label), rows)
 
@@ -239,58 +280,22 @@ class Harness(pl.LightningModule):
     # -- checkpoints ---------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._gradients.look()
+        check_weights(
+            {name: checkpoint["state_dict"].get(name) for name, _ in self._named_parameters}, self.global_step
+        )
         checkpoints.describe(checkpoint, self.config)
-        checkpoint[checkpoints.RANDOM] = checkpoints.random_state()
+        resume.put(checkpoint, self._layout(), self._tracked.state_dict())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._random_state = checkpoint.get(checkpoints.RANDOM)
+        tracked = checkpoint.get(resume.KEY, {}).get("tracked")
+        if tracked is not None:
+            self._tracked.load_state_dict(tracked, self.device)
+        self._random_state, place = resume.take(checkpoint, self._layout(), self.global_rank)
+        if place is not None:
+            vars(self.trainer)["datamodule"].continue_from(*place)
+
+    def _layout(self) -> Layout:
         datamodule: Any = vars(self.trainer).get("datamodule")
-        if hasattr(datamodule, "continue_from"):
-            place = checkpoints.forget_loader(checkpoint, datamodule.num_workers)
-            if place is not None:
-                datamodule.continue_from(*place)
-
-
-def check_loss_output(output: Any, track: Sequence[str]) -> None:
-    """Check what ``loss_fn`` returned in training: a dict with a differentiable scalar under ``"loss"``.
-
-    Args:
-        output: the returned value.
-        track: names that must be there too, each a scalar.
-
-    Raises:
-        ContractError: says what was returned instead.
-    """
-    expected = 'expected a dict with "loss", a scalar tensor that gradients flow through'
-    if not isinstance(output, Mapping):
-        raise ContractError(f"loss_fn returned {_described(output)}; {expected}.")
-    for name in dict.fromkeys(["loss", *track]):
-        if name in output:
-            continue
-        returned = ", ".join(map(str, output)) or "an empty dict"
-        if name == "loss":
-            raise ContractError(f"loss_fn returned no 'loss', only: {returned}; {expected}.")
-        raise ContractError(
-            f"harness.track names '{name}', but loss_fn returned only: {returned}. {did_you_mean(name, output)}\n"
-            "Track one of these, or return it from loss_fn."
-        )
-    loss = output["loss"]
-    if not _is_scalar(loss) or not loss.is_floating_point() or not loss.requires_grad:
-        raise ContractError(f"loss_fn returned as 'loss' {_described(loss)}; {expected}.")
-    for name in track:
-        if not isinstance(output[name], (int, float)) and not _is_scalar(output[name]):
-            raise ContractError(
-                f"harness.track names '{name}', but loss_fn returned {_described(output[name])} there. "
-                "What is tracked is a number or a scalar tensor."
-            )
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 0
-
-
-def _described(value: Any) -> str:
-    if not isinstance(value, Tensor):
-        return f"a value of type {type(value).__name__}"
-    detached = "" if value.requires_grad else " without gradient"
-    return f"a tensor of shape {tuple(value.shape)}, {value.dtype}{detached}"
+        workers, batch_size = (getattr(datamodule, name, 0) for name in ("num_workers", "batch_size"))
+        return Layout(self.trainer.world_size, workers, batch_size)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
+from xlm_runtime import processes
 from xlm_runtime.errors import ContractError
 
 UpdateFunction = Callable[[Any, Any], dict[str, Any]]
@@ -78,8 +79,12 @@ class MetricSet(nn.Module):
         A metric that saw no batch is left out, and so is a mean all of whose weights were zero, such as the exact match
         of rows without a truth: it has no value.
         """
-        values = {name: metric.compute() for name, metric in self._metrics() if metric.update_called}
-        return {name: value for name, value in values.items() if not self._is_of_nothing(name, value)}
+        everyone = processes.gather((self._updated(), {name: float(sum_) for name, sum_ in self._weights.items()}))
+        updated = set().union(*(names for names, _ in everyone))
+        weights = {name: [sums[name] for _, sums in everyone if name in sums] for name in updated}
+        # Every process asks every metric, or those that saw a batch would wait for those that saw none.
+        values = {name: metric.compute() for name, metric in self._metrics() if name in updated}
+        return {name: value for name, value in values.items() if not _is_of_nothing(weights[name], value)}
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -87,12 +92,16 @@ class MetricSet(nn.Module):
             metric.reset()
         self._weights.clear()
 
-    def _is_of_nothing(self, name: str, value: Tensor) -> bool:
-        # A NaN with any weight is one, and is told.
-        return name in self._weights and not bool(self._weights[name].any()) and bool(value.isnan().any())
+    def _updated(self) -> set[str]:
+        return {name for name, metric in self._metrics() if metric.update_called}
 
     def _metrics(self) -> list[tuple[str, Metric]]:
         return [(name, metric) for name, metric in self.metrics.items() if isinstance(metric, Metric)]
+
+
+def _is_of_nothing(weights: list[float], value: Tensor) -> bool:
+    # A NaN with any weight is one, and is told.
+    return bool(weights) and not any(weights) and bool(value.isnan().any())
 
 
 def _checked(name: str, update: UpdateFunction, arguments: Any) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,40 @@ from xlm_runtime.config_source import check_file
 from xlm_runtime.errors import CheckpointError, did_you_mean
 from xlm_runtime.files import write_text
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
 CONFIG = "config.yaml"
+END = "finished.json"
+LOCK = ".lock"
 
 #: A checkpoint fits only the same model over the same vocabulary.
 FIXED = ("model", "tokenizer", "vocab")
 
 
-def open_run(run_dir: Path, cfg: DictConfig) -> Path | None:
+@dataclass(frozen=True)
+class Opened:
+    """What a command finds in its run directory.
+
+    Attributes:
+        last: the checkpoint to continue from; None for a run that starts.
+        finished: how the run ended, if it has come to its end with this very configuration.
+        remarks: lines to be said: settings that have changed, a damaged checkpoint that is passed over.
+    """
+
+    last: Path | None = None
+    finished: dict[str, Any] | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def open_run(run_dir: Path, cfg: DictConfig) -> Opened:
     """Check that ``cfg`` may run in ``run_dir``; nothing is written.
 
-    Returns:
-        The checkpoint to continue from, or None for a run that starts.
-
     Raises:
-        CheckpointError: ``resume=false`` with a directory that is not empty, or a saved run that this
-            configuration cannot continue: another model or tokenizer.
+        CheckpointError: ``resume=false`` with a directory that is not empty, a saved run that this
+            configuration cannot continue (another model or tokenizer), or no checkpoint that is whole.
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise CheckpointError(f"{run_dir} is a file, not the directory of a run. Choose another job_name or run_dir.")
@@ -40,10 +61,11 @@ def open_run(run_dir: Path, cfg: DictConfig) -> Path | None:
         )
     from xlm_runtime import checkpoint  # imports torch, which a run that is only looked for does not need
 
-    last = checkpoint.find(run_dir, ("last",))
+    last, remark = checkpoint.to_continue_from(run_dir)
+    remarks = [remark] if remark else []
     saved_file = run_dir / CONFIG
     if checkpoint.find(run_dir) is None or not saved_file.is_file():
-        return last
+        return Opened(last, remarks=tuple(remarks))
     saved = read_config(saved_file)
     current: Any = OmegaConf.to_container(cfg, resolve=False)
     # A tokenizer's size may be interpolated from the dataset, which for itself may change.
@@ -56,9 +78,52 @@ def open_run(run_dir: Path, cfg: DictConfig) -> Path | None:
             + "\n  ".join(fixed[:8])
             + "\nChoose another job_name, or give the settings of the saved run."
         )
-    for _, line in changed:
-        print(f"changed since the run began: {line}")
-    return last
+    remarks += [f"changed since the run began: {line}" for _, line in changed]
+    ended = _read_end(run_dir) if last is not None and not changed else None
+    return Opened(last, ended, tuple(remarks))
+
+
+def save_end(run_dir: Path, step: int, metrics: Mapping[str, float]) -> None:
+    """Note that the run has come to its end, at an optimizer step and with these metrics."""
+    write_text(run_dir / END, json.dumps({"step": step, "metrics": dict(metrics)}, indent=2) + "\n")
+
+
+def forget_end(run_dir: Path) -> None:
+    """The run goes on: it has no end yet."""
+    (run_dir / END).unlink(missing_ok=True)
+
+
+def _read_end(run_dir: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads((run_dir / END).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Nobody else trains in ``run_dir`` meanwhile; makes the directory.
+
+    Raises:
+        CheckpointError: somebody does already, or nothing can be written there.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = (run_dir / LOCK).open("w")
+    except OSError as error:
+        raise _unwritable(run_dir, error) from error
+    with lock:
+        if fcntl is not None:
+            try:
+                # Not inherited by loader processes, which may outlive a run that is killed by a few seconds.
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise CheckpointError(
+                    f"Another process is training in {run_dir}. Wait until it ends, or choose another job_name."
+                ) from error
+            except OSError:  # a file system without locks
+                pass
+        yield
 
 
 def missing_run(run_dir: Path) -> CheckpointError:
@@ -95,10 +160,7 @@ def save_config(run_dir: Path, cfg: DictConfig) -> None:
     try:
         write_text(run_dir / CONFIG, OmegaConf.to_yaml(cfg))
     except OSError as error:
-        raise CheckpointError(
-            f"Cannot write {run_dir / CONFIG}: {error.strerror or error}. A run writes into run_dir: set it to a "
-            "directory in which you may create files, or choose another job_name."
-        ) from error
+        raise _unwritable(run_dir / CONFIG, error) from error
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -116,6 +178,13 @@ def read_config(file: Path) -> dict[str, Any]:
             "Its checkpoints carry a copy: give ckpt_path=<file> instead, or remove the run and train again."
         )
     return dict(content)
+
+
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"Cannot write {path}: {error.strerror or error}. A run writes into run_dir: set it to a "
+        "directory in which you may create files, or choose another job_name."
+    )
 
 
 def _tokenizer(cfg: DictConfig) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -171,30 +170,6 @@ def test_a_reader_that_has_gone(project: Path) -> None:
         done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
         assert (done.returncode, done.stderr) == (141, "")
     os.close(writing)
-
-
-@pytest.mark.parametrize("checkpoints", [True, False])
-def test_ctrl_c_in_training(project: Path, checkpoints: bool) -> None:
-    words = [
-        EXPERIMENT,
-        "job_name=long",
-        "trainer.max_steps=1000000",
-        "+callbacks.progress.seconds=0",
-        f"checkpoint_every_n_steps={1 if checkpoints else 1000000}",
-        "trainer.val_check_interval=1000000",
-    ]
-    command = [sys.executable, "-m", "xlm_runtime.cli", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
-        for line in process.stdout:
-            if line.startswith("step 3 "):
-                break
-        process.send_signal(signal.SIGINT)
-        process.stdout.read()
-        last_words = process.stderr.read()
-    assert process.returncode == 130
-    assert last_words.startswith("Interrupted at step ") and last_words.count("\n") == 1
-    assert ("continues from runs/long/checkpoints/last.ckpt" in last_words) is checkpoints
 
 
 def test_ctrl_c_before_training(project: Path) -> None:

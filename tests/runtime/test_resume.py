@@ -15,7 +15,7 @@ import pytest
 import tiny_parts as tiny
 import torch
 
-from xlm_runtime import checkpoint
+from xlm_runtime import checkpoint, resume
 from xlm_runtime.jobs import train
 
 
@@ -107,7 +107,8 @@ def test_every_validation_has_its_rows_and_the_best_checkpoint_is_that_of_the_me
 
 def test_a_run_directory_holds_these_files_and_no_others(runs: Runs) -> None:
     files = {name for name in listing(runs.again) if (runs.again / name).is_file() and "predictions" not in name}
-    assert files == {"config.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    saved = {f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")}
+    assert files == {".lock", "config.yaml", "finished.json", "metrics.csv"} | saved
 
 
 class PowerCut(pl.Callback):
@@ -161,9 +162,9 @@ def test_a_run_whose_directory_was_moved_still_knows_its_best_checkpoint(cache: 
 
 
 def test_every_generator_goes_on_from_its_saved_state() -> None:
-    state = torch.load(_saved(checkpoint.random_state()), weights_only=True)
+    state = torch.load(_saved(resume.random_state()), weights_only=True)
     expected = (random.random(), np.random.standard_normal(3).tolist(), torch.rand(3).tolist())
-    checkpoint.restore_random_state(state)
+    resume.restore_random_state(state)
     assert (random.random(), np.random.standard_normal(3).tolist(), torch.rand(3).tolist()) == expected
 
 

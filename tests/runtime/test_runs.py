@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import tiny_parts as tiny
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from xlm_runtime.config import set_vocab
 from xlm_runtime.errors import CheckpointError
-from xlm_runtime.runs import open_run, save_config
+from xlm_runtime.runs import Opened, locked, open_run, save_config, save_end
 
 VOCAB = {"size": 27, "pad": 0, "cls": 1, "mask": 2, "eos": 3, "bos": 4, "sep": 5, "unk": 6}
 
@@ -22,7 +25,7 @@ def saved_run(run_dir: Path, cfg: DictConfig, *checkpoints: str) -> None:
     save_config(run_dir, saved)
     (run_dir / "checkpoints").mkdir()
     for name in checkpoints:
-        (run_dir / "checkpoints" / f"{name}.ckpt").touch()
+        torch.save({"state_dict": {}, "note": "weights"}, run_dir / "checkpoints" / f"{name}.ckpt")
 
 
 def listing(directory: Path) -> list[str]:
@@ -35,10 +38,10 @@ def listing(directory: Path) -> list[str]:
 @pytest.mark.parametrize("resume", ["true", "false"])
 def test_a_run_starts_in_a_directory_that_is_not_there_or_empty(cache: Path, run_dir: Path, resume: str) -> None:
     cfg = tiny.arlm_config(cache, f"run_dir={run_dir}", f"resume={resume}")
-    assert open_run(run_dir, cfg) is None
+    assert open_run(run_dir, cfg) == Opened()
     assert not run_dir.exists()
     run_dir.mkdir()
-    assert open_run(run_dir, cfg) is None
+    assert open_run(run_dir, cfg) == Opened()
 
 
 def test_resume_false_refuses_a_directory_that_holds_anything_and_leaves_it_alone(cache: Path, run_dir: Path) -> None:
@@ -49,27 +52,79 @@ def test_resume_false_refuses_a_directory_that_holds_anything_and_leaves_it_alon
     assert listing(run_dir) == ["notes.txt"]
 
 
-def test_the_same_command_continues_from_the_last_checkpoint(
-    cache: Path, run_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_command_continues_from_the_last_checkpoint(cache: Path, run_dir: Path) -> None:
     cfg = tiny.arlm_config(cache, f"run_dir={run_dir}")
     saved_run(run_dir, cfg, "best", "last")
-    assert open_run(run_dir, cfg) == run_dir / "checkpoints" / "last.ckpt"
-    assert capsys.readouterr().out == ""
+    assert open_run(run_dir, cfg) == Opened(run_dir / "checkpoints" / "last.ckpt")
+
+
+def damage(file: Path, how: str) -> None:
+    """Half of a file, another byte within the data, or nothing."""
+    content = bytearray(file.read_bytes())
+    if how == "a bit":
+        content[content.index(b"weights") + 3] ^= 1
+    file.write_bytes({"cut short": content[: len(content) // 2], "a bit": content, "empty": b""}[how])
+
+
+@pytest.mark.parametrize("how", ["cut short", "a bit", "empty"])
+def test_a_damaged_last_checkpoint_is_passed_over_and_that_is_said(cache: Path, run_dir: Path, how: str) -> None:
+    cfg = tiny.arlm_config(cache, f"run_dir={run_dir}")
+    saved_run(run_dir, cfg, "best", "last", "previous")
+    last, previous = (run_dir / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous"))
+    damage(last, how)
+    opened = open_run(run_dir, cfg)
+    assert opened.last == previous
+    (remark,) = opened.remarks
+    assert f"{last} cannot be read" in remark and f"Continuing from the one before it, {previous}" in remark
+    damage(previous, how)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt cannot be read.*damaged"):
+        open_run(run_dir, cfg)
+
+
+def test_a_run_that_was_killed_between_two_names_of_a_checkpoint(cache: Path, run_dir: Path) -> None:
+    cfg = tiny.arlm_config(cache, f"run_dir={run_dir}")
+    saved_run(run_dir, cfg, "previous")
+    assert open_run(run_dir, cfg).last == run_dir / "checkpoints" / "previous.ckpt"
+
+
+def test_a_finished_run_is_known_until_its_configuration_changes(cache: Path, run_dir: Path) -> None:
+    cfg = tiny.arlm_config(cache, f"run_dir={run_dir}")
+    saved_run(run_dir, cfg, "last")
+    assert open_run(run_dir, cfg).finished is None
+    save_end(run_dir, 7, {"val/loss": 0.5})
+    assert open_run(run_dir, cfg).finished == {"step": 7, "metrics": {"val/loss": 0.5}}
+    more = tiny.arlm_config(cache, f"run_dir={run_dir}", "trainer.max_steps=9000")
+    assert open_run(run_dir, more).finished is None
+
+
+def test_two_processes_never_train_in_one_directory(run_dir: Path) -> None:
+    hold = (
+        "import sys, pathlib; from xlm_runtime.runs import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(run_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(CheckpointError, match=r"Another process is training in .*run"), locked(run_dir):
+            pass
+        holder.stdin.close()
+    with locked(run_dir):
+        pass
 
 
 def test_a_run_without_checkpoint_starts_again(cache: Path, run_dir: Path) -> None:
     cfg = tiny.arlm_config(cache, f"run_dir={run_dir}")
     saved_run(run_dir, cfg)
-    assert open_run(run_dir, cfg) is None
+    assert open_run(run_dir, cfg) == Opened()
 
 
-def test_what_may_change_is_said_and_changed(cache: Path, run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_may_change_is_said_and_changed(cache: Path, run_dir: Path) -> None:
     saved_run(run_dir, tiny.arlm_config(cache, f"run_dir={run_dir}"), "last")
     changed = tiny.arlm_config(cache, f"run_dir={run_dir}", "trainer.max_steps=9", "optimizer.lr=0.5")
-    assert open_run(run_dir, changed) is not None
-    lines = capsys.readouterr().out.splitlines()
-    assert sorted(line.partition(": ")[2] for line in lines) == [
+    opened = open_run(run_dir, changed)
+    assert opened.last is not None
+    assert sorted(remark.partition(": ")[2] for remark in opened.remarks) == [
         "optimizer.lr: 0.001 -> 0.5",
         "trainer.max_steps: 5000 -> 9",
     ]

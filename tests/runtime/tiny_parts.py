@@ -162,6 +162,7 @@ def make_harness(**changes: Any) -> Harness:
         "lr_scheduler": None,
         "track": ["loss"],
         "compile": False,
+        "nonfinite": "stop",
         "run_dir": None,
         "config": "seed: 0\n",
     }

@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from xlm_runtime.signals import Listener, Stopped
 from xlm_runtime.trainer import validates_now, writes_nothing
+
+#: Steps between two times that several processes ask one another for signals: asking takes a moment.
+_ASK_EVERY = 10
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves at every so many steps, and when training ends: what was trained is never trained again.
+    """Saves at every so many steps, when training ends, and when a signal asks the run to stop: what was trained is
+    never trained again.
 
     Where a validation follows the step, the checkpoint is made after it. A run that ends in the middle of a validation
     then makes the steps again and that validation with them; a checkpoint of before would leave it out for good.
@@ -21,31 +27,57 @@ class LastCheckpoint(Checkpoint):
     Args:
         file: where, such as ``<run_dir>/checkpoints/last.ckpt``.
         every_n_steps: optimizer steps between two checkpoints.
+
+    Raises ``Stopped`` after a signal, once the state is saved.
     """
 
     def __init__(self, file: str, every_n_steps: int) -> None:
         self.file = Path(file)
         self.every_n_steps = every_n_steps
-        self._saved_step = 0
+        self._listener = Listener()
+        self._saved_step = self._step = 0
         self._due = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved_step = trainer.global_step
+        self._saved_step = self._step = trainer.global_step
+        self._listener.start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
+        made, self._step = step != self._step, step  # of the batches that are accumulated, only the last makes a step
         last_epoch = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
         ends = trainer.should_stop or last_epoch or step == trainer.max_steps
-        # Of the batches whose gradients are accumulated, each ends with the step of the one before.
         self._due = self._due or ends or (step % self.every_n_steps == 0 and step != self._saved_step)
-        if self._due and not validates_now(trainer):
+        if validates_now(trainer):
+            return
+        if self._due:
             self._save(trainer)
+        if made and not ends and (trainer.world_size == 1 or step % _ASK_EVERY == 0):
+            self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if (self._due or trainer.should_stop) and not trainer.sanity_checking:
+        if trainer.sanity_checking:
+            return
+        if self._due or trainer.should_stop:
             self._save(trainer)
+        if trainer.global_step != trainer.max_steps and not trainer.should_stop:
+            self._stop_if_asked(trainer)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._listener.stop()
+
+    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+        number = self._listener.received
+        if trainer.world_size > 1:
+            said = torch.tensor(number, device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MAX)
+            number = int(said.item())
+        if number:
+            if self._saved_step != trainer.global_step:
+                self._save(trainer)
+            raise Stopped(number, trainer.global_step)
 
     def _save(self, trainer: pl.Trainer) -> None:
         if not writes_nothing(trainer):

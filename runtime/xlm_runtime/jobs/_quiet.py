@@ -15,6 +15,7 @@ def quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",  # a continued run
         ".*is smaller than the logging interval.*",
         ".*srun.*",
+        ".*sync_dist=True.*",  # metrics are over all processes already
         ".*set_vital.*",  # torchdata calls what torch has deprecated
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):

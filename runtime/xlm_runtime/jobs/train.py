@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
+from xlm_runtime.faults import plain_memory_faults
+from xlm_runtime.files import remove_unfinished
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.metrics import LoaderKind
+from xlm_runtime.signals import Stopped, requeue
 from xlm_runtime.trainer import check_monitored, plain_exits, writes_nothing
 
 
@@ -19,19 +26,50 @@ def run(cfg: DictConfig) -> None:
     """Train with the composed configuration and say at the end what came of it."""
     quiet()
     run_dir = Path(cfg.run_dir)
-    last = runs.open_run(run_dir, cfg)
+    opened = runs.open_run(run_dir, cfg)
+    if opened.finished:
+        return _already_finished(run_dir, opened.finished)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = build_parts(cfg, run_dir)
     _check_prediction(parts)
     trainer = build_trainer(cfg)
     check_monitored(trainer, parts.harness.logged())
-    try:
-        with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0), plain_exits(trainer):
-            _fit(parts, trainer, run_dir, last)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_interrupted(trainer, run_dir)) from None
-    if trainer.is_global_zero:
-        _conclude(trainer, run_dir)
+    with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0), _alone(trainer, run_dir):
+        if trainer.is_global_zero:
+            print("\n".join(opened.remarks), end="\n" if opened.remarks else "", flush=True)
+        try:
+            with (
+                plain_exits(trainer),
+                plain_memory_faults(cfg, "batch_size", "eval_batch_size"),
+            ):
+                _fit(parts, trainer, run_dir, opened.last)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_interrupted(trainer, run_dir)) from None
+        except Stopped as stopped:
+            _stopped(stopped, trainer, run_dir)
+        else:
+            _conclude(trainer, run_dir)
+
+
+@contextmanager
+def _alone(trainer: pl.Trainer, run_dir: Path) -> Iterator[None]:
+    """Nobody else trains in this directory; of the processes of this run, the first one sees to it."""
+    if writes_nothing(trainer) or not trainer.is_global_zero:
+        yield
+        return
+    with runs.locked(run_dir):
+        remove_unfinished(run_dir)
+        remove_unfinished(run_dir / "checkpoints")
+        yield
+
+
+@rank_zero_only
+def _already_finished(run_dir: Path, end: dict[str, Any]) -> None:
+    values = ", ".join(f"{name} {value:.4f}" for name, value in end["metrics"].items())
+    print(
+        f"{run_dir} is finished: step {end['step']}{', ' if values else ''}{values}. Nothing was done: a larger "
+        "trainer.max_steps trains on, another job_name begins anew."
+    )
 
 
 def _check_prediction(parts: Parts) -> None:
@@ -63,13 +101,27 @@ class _SaveConfig(pl.Callback):
     def on_train_batch_end(self, *args: Any) -> None:
         if not self.done:
             runs.save_config(self.run_dir, self.cfg)
+            runs.forget_end(self.run_dir)
             self.done = True
 
 
 def _interrupted(trainer: pl.Trainer, run_dir: Path) -> str:
-    last = checkpoint.find(run_dir, ("last",))
-    what = f"The same command continues from {last}." if last else "No checkpoint to continue from was saved yet."
-    return f"Interrupted at step {trainer.global_step}. {what}"
+    return f"Interrupted at step {trainer.global_step}. {_remark(run_dir)}"
+
+
+def _stopped(stopped: Stopped, trainer: pl.Trainer, run_dir: Path) -> None:
+    if trainer.is_global_zero:
+        words = f"Stopped by {stopped} at step {stopped.step}; saved. {_remark(run_dir)}"
+        if str(stopped) == "SIGUSR1":
+            words += f" {requeue()}"
+        print(words, file=sys.stderr, flush=True)
+    if str(stopped) == "SIGINT":
+        sys.exit(130)
+
+
+def _remark(run_dir: Path) -> str:
+    last = checkpoint.find(run_dir, (checkpoint.LAST,))
+    return f"The same command continues from {last}." if last else "No checkpoint to continue from was saved yet."
 
 
 def _introduce(parts: Parts, trainer: pl.Trainer, last: Path | None) -> None:
@@ -90,9 +142,13 @@ def _step(last: Path) -> int:
 
 
 def _conclude(trainer: pl.Trainer, run_dir: Path) -> None:
+    if not trainer.is_global_zero:
+        return
     metrics = {
         name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if not name.startswith("train/")
     }
     best = checkpoint.find(run_dir, ("best",))
+    if not writes_nothing(trainer):
+        runs.save_end(run_dir, trainer.global_step, metrics)
     values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation was run"
     print(f"finished at step {trainer.global_step}: {values}" + (f"; best checkpoint {best}" if best else ""))

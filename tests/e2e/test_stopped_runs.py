@@ -1,0 +1,211 @@
+"""Runs that are stopped, killed, starved or poisoned: nothing is lost, and the last words say how to go on."""
+
+from __future__ import annotations
+
+import csv
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import killed
+import pytest
+import torch
+from outcomes import Run
+from tiny_models import PARTS, write
+
+EXPERIMENT = "experiment=star_easy_my_model"
+COMMAND = [sys.executable, "-m", "xlm_runtime.cli", EXPERIMENT, "job_name=demo"]
+#: Neither a checkpoint nor a validation comes in the way of a run that is stopped after a few steps.
+ENDLESS = [
+    "trainer.max_steps=1000000",
+    "trainer.val_check_interval=1000000",
+    "checkpoint_every_n_steps=1000000",
+    "+callbacks.progress.seconds=0",
+]
+LAST = "runs/demo/checkpoints/last.ckpt"
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(torch.load(checkpoint, weights_only=True)["global_step"])
+
+
+def stop(number: int, *words: str, times: int = 1) -> tuple[int, str]:
+    """Send a signal once step 3 is printed; the exit status and what went to stderr."""
+    with subprocess.Popen(
+        [*COMMAND, *ENDLESS, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None and run.stderr is not None
+        for line in run.stdout:
+            if line.startswith("step 3 "):
+                break
+        for _ in range(times):
+            run.send_signal(number)
+        run.stdout.read()
+        return run.wait(), run.stderr.read()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 0), ("SIGUSR1", 0)])
+def test_a_signal_saves_and_says_how_to_continue(project: Path, xlm: Run, name: str, status: int, workers: int) -> None:
+    code, last_words = stop(getattr(signal, name), f"num_workers={workers}")
+    step = step_of(project / LAST)
+    assert code == status and step >= 3
+    expected = f"Stopped by {name} at step {step}; saved. The same command continues from {LAST}."
+    if name == "SIGUSR1":
+        expected += " This is no SLURM job, which could be requeued."
+    assert last_words.strip().splitlines()[-1] == expected
+    out = xlm(EXPERIMENT, "job_name=demo", f"num_workers={workers}", f"trainer.max_steps={step + 1}").done()
+    assert f"continued from step {step}" in out and f"finished at step {step + 1}" in out
+
+
+def test_slurm_is_asked_to_run_the_job_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scontrol = write(project / "bin/scontrol", '#!/bin/sh\necho "$@" > requeued\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    code, last_words = stop(signal.SIGUSR1)
+    assert code == 0 and "SLURM job 17_3 is requeued." in last_words
+    assert (project / "requeued").read_text(encoding="utf-8") == "requeue 17_3\n"
+
+
+def test_a_signal_during_a_validation_stops_after_it(project: Path, xlm: Run) -> None:
+    slow = "    def predict(self, batch):\n        import time; print('predicting', flush=True); time.sleep(2)\n"
+    write(project / "my_model/my_model/parts.py", PARTS.replace("    def predict(self, batch):\n", slow))
+    words = [*COMMAND, "trainer.max_steps=8"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None and run.stderr is not None
+        for line in run.stdout:
+            if line == "predicting\n":
+                break
+        run.send_signal(signal.SIGTERM)
+        assert "step 2  val/exact_match" in run.stdout.read()
+        assert run.wait() == 0 and "Stopped by SIGTERM at step 2" in run.stderr.read()
+    assert (project / "runs/demo/predictions/val/step=2.jsonl").is_file()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_is_killed_ends_like_one_that_is_not(home: Path, workers: int) -> None:
+    killed.register(home)
+    words = [f"num_workers={workers}", "trainer.max_steps=60"]
+    killed.to_the_end(home, "whole", words)
+    for seconds in (0.0, 0.05, 0.2):
+        killed.kill_once(home, "killed", words, seconds, starting=False)
+    out = killed.to_the_end(home, "killed", words)
+    assert "continued from step" in out or "finished" in out
+    assert killed.compare(home / "runs/whole", home / "runs/killed") == []
+
+
+def test_what_a_killed_run_had_begun_to_write_is_removed(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "job_name=demo").done()
+    rest = write(project / "runs/demo/checkpoints/.last.ckpt.abc.tmp", "half")
+    xlm(EXPERIMENT, "job_name=demo", "trainer.max_steps=4").done()
+    assert not rest.exists()
+
+
+def test_a_finished_run_says_so_and_does_nothing(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "job_name=demo").done()
+    before = {path: path.stat().st_mtime_ns for path in (project / "runs").rglob("*")}
+    out = xlm(EXPERIMENT, "job_name=demo").done()
+    assert "runs/demo is finished: step 2, val/exact_match" in out and "Nothing was done" in out
+    assert {path: path.stat().st_mtime_ns for path in (project / "runs").rglob("*")} == before
+
+
+def test_a_damaged_checkpoint_is_passed_over(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "job_name=demo", "checkpoint_every_n_steps=1").done()
+    (project / LAST).write_bytes((project / LAST).read_bytes()[:-1000])
+    out = xlm(EXPERIMENT, "job_name=demo", "checkpoint_every_n_steps=1", "trainer.max_steps=4").done()
+    assert f"{LAST} cannot be read" in out and "previous.ckpt" in out
+    assert "continued from step 1" in out and "finished at step 4" in out
+
+
+def _little_room() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))  # a checkpoint of the tiny model has some 13 kB
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "job_name=demo").done()
+    before = (project / LAST).read_bytes()
+    assert len(before) > 9000
+    words = [*COMMAND, "trainer.max_steps=6", "logger=default", "logger.tensorboard=null"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=_little_room)
+    assert done.returncode == 2, done.stderr
+    for expected in ("runs/demo/checkpoints/best.ckpt", "cannot be written: File too large", "Make room", "continues from it"):
+        assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (project / LAST).read_bytes() == before and not list((project / "runs/demo/checkpoints").glob(".*"))
+    assert "finished at step 6" in xlm(EXPERIMENT, "job_name=demo", "trainer.max_steps=6").done()
+
+
+POISON = """\
+    def loss_fn(self, batch):
+        type(self).calls = getattr(type(self), "calls", 0) + self.model.training
+        loss = F.cross_entropy(self.model(batch["ids"]).flatten(0, 1), batch["ids"].flatten())
+        if self.model.training and type(self).calls == 5:
+            loss = loss * torch.tensor(float("nan"))
+        return {"loss": loss}
+
+    def other("""
+
+
+@pytest.fixture
+def poisoned(project: Path) -> Path:
+    """The fifth batch has a loss that is not a number."""
+    write(project / "my_model/my_model/parts.py", PARTS.replace("    def loss_fn(", POISON))
+    return project
+
+
+WORDS = ["job_name=demo", "trainer.max_steps=8", "trainer.val_check_interval=2", "checkpoint_every_n_steps=1"]
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(poisoned: Path, xlm: Run) -> None:
+    result = xlm(EXPERIMENT, *WORDS)
+    result.refused("step 5", "epoch 2, batch 0", "training examples", "the loss", "model.head.weight", "nonfinite=skip")
+    for name, step in (("last", 4), ("previous", 3), ("best", 4)):
+        contents = torch.load(poisoned / f"runs/demo/checkpoints/{name}.ckpt", weights_only=True)
+        assert contents["global_step"] == step
+        assert all(bool(value.isfinite().all()) for value in contents["state_dict"].values())
+
+
+def test_a_step_that_is_not_finite_can_be_skipped(poisoned: Path, xlm: Run) -> None:
+    out = xlm(EXPERIMENT, *WORDS, "harness.nonfinite=skip").done()
+    assert "skipped step 5 (epoch 2, batch 0" in out and "1 skipped so far" in out and "finished at step 8" in out
+    contents = torch.load(poisoned / LAST, weights_only=True)
+    assert all(bool(value.isfinite().all()) for value in contents["state_dict"].values())
+    with (poisoned / "runs/demo/metrics.csv").open(encoding="utf-8", newline="") as stream:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(stream) if row["train/loss"]]
+    assert len(losses) == 8 and losses[-1] == losses[-1]
+
+
+def test_skipping_every_step_leads_nowhere(project: Path, xlm: Run) -> None:
+    write(project / "my_model/my_model/parts.py", PARTS.replace("* self.scale", "* float('nan')"))
+    result = xlm(EXPERIMENT, "job_name=demo", "harness.nonfinite=skip", *ENDLESS[:3], "trainer.log_every_n_steps=10")
+    result.refused("All of the last 9 steps")
+
+
+def test_an_unknown_way_with_what_is_not_finite(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "harness.nonfinite=ignore").refused("harness.nonfinite is 'ignore'", "stop, skip")
+
+
+def test_weights_that_become_infinite_are_not_saved(project: Path, xlm: Run) -> None:
+    wild = """
+
+class Wild(torch.optim.SGD):
+    def step(self, closure=None):
+        closure()
+        self.param_groups[0]["params"][0].data.fill_(float("inf"))
+"""
+    write(project / "my_model/my_model/parts.py", PARTS + wild)
+    words = ["~optimizer", "+optimizer={_target_: my_model.parts.Wild, lr: 0.1}", "checkpoint_every_n_steps=1"]
+    result = xlm(EXPERIMENT, *words)
+    result.refused("Not finite after step 1", "model.embedding.weight", "optimizer.lr")
+    assert not list((project / "runs").rglob("*.ckpt"))
+
+
+def test_what_does_not_fit_into_memory(project: Path, xlm: Run) -> None:
+    hungry = "    def loss_fn(self, batch):\n        torch.empty(10**15)\n"
+    write(project / "my_model/my_model/parts.py", PARTS.replace("    def loss_fn(self, batch):\n", hungry))
+    xlm(EXPERIMENT).refused("Out of memory: batch_size is 4", "Lower batch_size", "global_batch_size")
