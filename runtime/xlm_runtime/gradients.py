@@ -135,6 +135,14 @@ class Gradients:
         )
 
 
+def describe_batch(epoch: int, batch: int, examples: Sequence[int] | None) -> str:
+    """A batch of an epoch in words, by its first examples where they are known."""
+    words = f"epoch {epoch}, batch {batch}"
+    if examples is None:
+        return words
+    return f"{words}: training examples {', '.join(map(str, examples[:8]))}{', …' if len(examples) > 8 else ''}"
+
+
 def check_weights(weights: Mapping[str, Tensor | None], step: int) -> None:
     """Raise ``NonFiniteError`` if a weight is not finite; None is one that another process looks at."""
     present = {name: value for name, value in weights.items() if value is not None}

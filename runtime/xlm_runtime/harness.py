@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from xlm_runtime import checkpoint as checkpoints
 from xlm_runtime import parts, processes, resume
 from xlm_runtime.errors import ConfigError, ContractError
-from xlm_runtime.gradients import Gradients, check_weights
+from xlm_runtime.gradients import Gradients, check_weights, describe_batch
 from xlm_runtime.loss_output import check_loss_output, described
 from xlm_runtime.metrics import LoaderKind, MetricSet
 from xlm_runtime.optim import group_options, keep_options, parameter_groups
@@ -223,8 +223,7 @@ class Harness(pl.LightningModule):
     def _describe_batch(self, epoch: int, batch: int) -> str:
         datamodule: Any = vars(self.trainer).get("datamodule")
         examples = datamodule.examples_of(epoch, batch) if hasattr(datamodule, "examples_of") else None
-        named = "" if examples is None else f": training examples {', '.join(map(str, examples[:8]))}"
-        return f"epoch {epoch}, batch {batch}{named}{', …' if examples and len(examples) > 8 else ''}"
+        return describe_batch(epoch, batch, examples)
 
     # -- evaluation ----------------------------------------------------------------------------------------
 

@@ -79,6 +79,7 @@ def test_a_damaged_checkpoint(trained: Path, xlm: Run, job: str, damage: str) ->
 
 def test_a_damaged_checkpoint_to_continue_from(trained: Path, xlm: Run) -> None:
     (trained / LAST).write_bytes((trained / LAST).read_bytes()[:1000])
+    (trained / LAST).with_name("previous.ckpt").unlink()
     result = xlm(EXPERIMENT, "job_name=demo", "checkpoint_every_n_steps=1", "trainer.max_steps=4")
     result.refused(LAST, "damaged", "Remove it")
     assert (trained / LAST).stat().st_size == 1000

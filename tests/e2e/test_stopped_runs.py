@@ -133,7 +133,12 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(project: Path, xlm: Run) ->
     words = [*COMMAND, "trainer.max_steps=6", "logger=default", "logger.tensorboard=null"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=_little_room)
     assert done.returncode == 2, done.stderr
-    for expected in ("runs/demo/checkpoints/best.ckpt", "cannot be written: File too large", "Make room", "continues from it"):
+    for expected in (
+        "runs/demo/checkpoints/best.ckpt",
+        "cannot be written: File too large",
+        "Make room",
+        "continues from it",
+    ):
         assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert (project / LAST).read_bytes() == before and not list((project / "runs/demo/checkpoints").glob(".*"))

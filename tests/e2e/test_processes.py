@@ -1,0 +1,142 @@
+"""Two processes on one CPU: the same curve as one, the same metrics, exact to continue, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import killed
+import pytest
+
+#: star_easy with a batch of 8 a step, and shares of unequal length in the validation (11 examples).
+WORDS = (
+    "experiment=star_easy_arlm",
+    "model.d_model=32",
+    "model.num_layers=1",
+    "model.num_heads=1",
+    "model.d_ff=64",
+    "dataset.sizes={train: 100, val: 11, test: 7}",
+    "trainer.accelerator=cpu",
+    "trainer.val_check_interval=4",
+    "trainer.log_every_n_steps=1",
+    "lr_scheduler.num_warmup_steps=3",
+    "checkpoint_every_n_steps=3",
+    "eval_batch_size=4",
+)
+STRATEGIES = ("ddp", "fsdp")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory from which ARLM is found, and in which the runs of this file stand."""
+    directory = tmp_path_factory.mktemp("processes")
+    killed.register(directory)
+    return directory
+
+
+def train(place: Path, name: str, *words: str, launcher: Sequence[str] = (sys.executable, "-m")) -> str:
+    """Train and return what was printed; a run that waits for ever fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XLM_")}
+    environment |= {"XLM_CACHE_DIR": str(place / "cache"), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [*launcher, "xlm_runtime.cli", *WORDS, f"job_name={name}", *words]
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def together(strategy: str, *words: str) -> list[str]:
+    """The words of a run of two processes with the batch of one."""
+    return [f"trainer={strategy}", "trainer.devices=2", "batch_size=4", *words]
+
+
+def rows(place: Path, name: str) -> list[dict[str, float]]:
+    with (place / "runs" / name / "metrics.csv").open(encoding="utf-8", newline="") as stream:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(stream)]
+
+
+@pytest.fixture(scope="module")
+def alone(place: Path) -> list[dict[str, float]]:
+    """Eight steps of one process."""
+    train(place, "alone", "batch_size=8", "trainer.max_steps=8")
+    return rows(place, "alone")
+
+
+def assert_close(found: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
+    assert [row.keys() for row in found] == [row.keys() for row in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=1e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_curve_is_that_of_one_process(place: Path, alone: list[dict[str, float]], strategy: str) -> None:
+    train(place, strategy, *together(strategy, "trainer.max_steps=8"))
+    assert_close(rows(place, strategy), alone)
+    assert {"val/loss", "val/exact_match", "val/token_accuracy"} <= rows(place, strategy)[3].keys()
+    for step in (4, 8):  # every example once, in the split's order
+        one, other = (place / "runs" / name / f"predictions/val/step={step}.jsonl" for name in ("alone", strategy))
+        prompts = [file.read_text(encoding="utf-8").count("\n") for file in (one, other)]
+        assert prompts == [11, 11]
+
+
+def test_accumulated_gradients_are_those_of_one_batch(place: Path, alone: list[dict[str, float]]) -> None:
+    train(
+        place,
+        "accumulated",
+        "batch_size=2",
+        "global_batch_size=8",
+        "trainer.max_steps=8",
+        "trainer.val_check_interval=16",
+    )
+    assert_close(rows(place, "accumulated"), alone)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_processes_continue_exactly_and_one_goes_on_alone(place: Path, strategy: str) -> None:
+    words = together(strategy, "model.dropout=0.1")
+    train(place, f"{strategy}-whole", *words, "trainer.max_steps=8")
+    train(place, f"{strategy}-halves", *words, "trainer.max_steps=5")
+    train(place, f"{strategy}-halves", *words, "trainer.max_steps=8")
+    assert killed.compare(place / f"runs/{strategy}-whole", place / f"runs/{strategy}-halves") == []
+
+
+def test_one_process_goes_on_where_two_stopped(place: Path, alone: list[dict[str, float]]) -> None:
+    train(place, "fewer", *together("ddp", "trainer.max_steps=5"))
+    train(place, "fewer", "batch_size=8", "trainer.max_steps=8")
+    assert_close(rows(place, "fewer"), alone)
+
+
+def test_torchrun_starts_the_processes_too(place: Path, alone: list[dict[str, float]]) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m"]
+    out = train(place, "torchrun", *together("ddp", "trainer.max_steps=8"), launcher=launcher)
+    assert out.count("finished at step 8") == 1
+    assert_close(rows(place, "torchrun"), alone)
+
+
+def test_every_process_stops_at_the_same_step(place: Path) -> None:
+    words = [
+        *WORDS,
+        *together("ddp"),
+        "job_name=stopped",
+        "trainer.max_steps=100000",
+        "trainer.val_check_interval=100000",
+    ]
+    command = [sys.executable, "-m", "xlm_runtime.cli", *words, "+callbacks.progress.seconds=0"]
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None and run.stderr is not None
+        for line in run.stdout:
+            if line.startswith("step 3 "):
+                break
+        run.send_signal(signal.SIGTERM)
+        run.stdout.read()
+        assert run.wait(timeout=120) == 0
+        assert run.stderr.read().count("Stopped by SIGTERM at step") == 1
+
+
+def test_fewer_examples_than_a_step_takes(place: Path) -> None:
+    with pytest.raises(AssertionError, match="fewer than the 200 of one step of 2 processes"):
+        train(place, "few", "trainer=ddp", "trainer.devices=2", "batch_size=100")
