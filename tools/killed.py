@@ -38,7 +38,7 @@ WORDS = (
     "trainer.val_check_interval=40",
     "trainer.log_every_n_steps=10",
     "checkpoint_every_n_steps=7",
-    "+callbacks.progress.seconds=0",
+    "callbacks.progress.seconds=0",
 )
 
 
@@ -88,6 +88,7 @@ def state(run_dir: Path) -> dict[str, Any]:
         "weights": contents["state_dict"],
         "optimizer": contents["optimizer_states"],
         "schedule": contents["lr_schedulers"],
+        "average": contents.get("xlm_ema"),
         "generators": [each["random"] for each in course["processes"]],
     }
 

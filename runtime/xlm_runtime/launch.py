@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -116,11 +116,13 @@ def _hydra(
 ) -> None:
     """Let Hydra compose the primary configuration, or override a saved one, and call the job with it."""
     saved_file = saved / f"{config.PRIMARY}.yaml" if saved else None
-    in_job = False
+    in_job, process = False, os.getpid()
 
-    def task(cfg: DictConfig) -> None:
+    def task(cfg: DictConfig) -> Any:
         nonlocal in_job
         in_job = True
+        if os.getpid() != process:  # a launcher of Hydra's (SLURM) runs this elsewhere
+            activate(discover().models)
         # Of an exception that leaves this function, Hydra makes a report of its own.
         try:
             if saved is None:
@@ -128,7 +130,7 @@ def _hydra(
                 config.check_keys(cfg)
             _separate_sweep_jobs(cfg, overrides, saved is not None)
             config.check_values(cfg)
-            locate(path, named)(cfg)
+            result = locate(path, named)(cfg)
         except XlmError as error:
             _stop(error)
         except (HydraException, OmegaConfBaseException) as error:
@@ -136,6 +138,7 @@ def _hydra(
         except BrokenPipeError:
             exit_without_reader()
         in_job = False
+        return result  # what a sweeper of Hydra's (Optuna) makes better
 
     with _hydra_environment(arguments):
         main = hydra.main(version_base="1.3", config_path=str(saved or RUNTIME_CONFIGS), config_name=config.PRIMARY)

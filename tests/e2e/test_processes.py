@@ -125,7 +125,7 @@ def test_every_process_stops_at_the_same_step(place: Path) -> None:
         "trainer.max_steps=100000",
         "trainer.val_check_interval=100000",
     ]
-    command = [sys.executable, "-m", "xlm_runtime.cli", *words, "+callbacks.progress.seconds=0"]
+    command = [sys.executable, "-m", "xlm_runtime.cli", *words, "callbacks.progress.seconds=0"]
     with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None and run.stderr is not None
         for line in run.stdout:

@@ -23,7 +23,7 @@ ENDLESS = [
     "trainer.max_steps=1000000",
     "trainer.val_check_interval=1000000",
     "checkpoint_every_n_steps=1000000",
-    "+callbacks.progress.seconds=0",
+    "callbacks.progress.seconds=0",
 ]
 LAST = "runs/demo/checkpoints/last.ckpt"
 

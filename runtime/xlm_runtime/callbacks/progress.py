@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from torch import Tensor
 
 from xlm_runtime.trainer import log_interval
 
@@ -28,6 +29,7 @@ class Progress(pl.Callback):
         self._logged_step = 0
         self._logged_time = 0.0
         self._printed_time = 0.0
+        self._tokens = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._logged_step = trainer.global_step
@@ -49,13 +51,16 @@ class Progress(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
+        self._tokens += _tokens(batch)
         if step % log_interval(trainer) or step == self._logged_step or not trainer.is_global_zero:
             return
         now = time.monotonic()
-        speed = (step - self._logged_step) / max(now - self._logged_time, 1e-9)
-        self._logged_step, self._logged_time = step, now
+        seconds = max(now - self._logged_time, 1e-9)
+        speed, tokens = (step - self._logged_step) / seconds, self._tokens * trainer.world_size / seconds
+        self._logged_step, self._logged_time, self._tokens = step, now, 0
         loss = trainer.callback_metrics.get("train/loss")
-        words = f"{speed:.1f} steps/s" if loss is None else f"loss {float(loss):.4f}  {speed:.1f} steps/s"
+        known = [] if loss is None else [f"loss {float(loss):.4f}"]
+        words = "  ".join([*known, f"{speed:.1f} steps/s", *([f"{tokens:,.0f} tokens/s"] if tokens else [])])
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, words=words)
         elif now - self._printed_time >= self.seconds:
@@ -67,7 +72,7 @@ class Progress(pl.Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         # Validation took time that is none of the training's.
-        self._logged_step, self._logged_time = trainer.global_step, time.monotonic()
+        self._logged_step, self._logged_time, self._tokens = trainer.global_step, time.monotonic(), 0
         values = {n: float(v) for n, v in sorted(trainer.callback_metrics.items()) if not n.startswith("train/")}
         line = f"step {trainer.global_step}  " + "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         if self._bar is not None:
@@ -85,3 +90,9 @@ class Progress(pl.Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _tokens(batch: Any) -> int:
+    """Positions of a batch, padding included, by its ``input_ids`` (B, L): known without asking the device."""
+    ids = batch.get("input_ids") if isinstance(batch, dict) else None
+    return ids.numel() if isinstance(ids, Tensor) else 0

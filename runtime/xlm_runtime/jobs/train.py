@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
+from xlm_runtime.curves import draw
 from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.files import remove_unfinished
 from xlm_runtime.jobs._quiet import quiet
@@ -22,13 +23,18 @@ from xlm_runtime.signals import Stopped, requeue
 from xlm_runtime.trainer import check_monitored, plain_exits, writes_nothing
 
 
-def run(cfg: DictConfig) -> None:
-    """Train with the composed configuration and say at the end what came of it."""
+def run(cfg: DictConfig) -> float | None:
+    """Train with the composed configuration and say at the end what came of it.
+
+    Returns:
+        The monitored metric at the end, where it was computed.
+    """
     quiet()
     run_dir = Path(cfg.run_dir)
     opened = runs.open_run(run_dir, cfg)
     if opened.finished:
-        return _already_finished(run_dir, opened.finished)
+        _already_finished(run_dir, opened.finished)
+        return _number(opened.finished["metrics"].get(cfg.monitor.metric))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = build_parts(cfg, run_dir)
     _check_prediction(parts)
@@ -49,6 +55,11 @@ def run(cfg: DictConfig) -> None:
             _stopped(stopped, trainer, run_dir)
         else:
             _conclude(trainer, run_dir)
+    return _number(trainer.callback_metrics.get(cfg.monitor.metric))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 @contextmanager
@@ -115,6 +126,7 @@ def _stopped(stopped: Stopped, trainer: pl.Trainer, run_dir: Path) -> None:
         if str(stopped) == "SIGUSR1":
             words += f" {requeue()}"
         print(words, file=sys.stderr, flush=True)
+        draw(run_dir)
     if str(stopped) == "SIGINT":
         sys.exit(130)
 
@@ -149,6 +161,7 @@ def _conclude(trainer: pl.Trainer, run_dir: Path) -> None:
     }
     best = checkpoint.find(run_dir, ("best",))
     if not writes_nothing(trainer):
+        draw(run_dir)
         runs.save_end(run_dir, trainer.global_step, metrics)
     values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation was run"
     print(f"finished at step {trainer.global_step}: {values}" + (f"; best checkpoint {best}" if best else ""))
