@@ -48,9 +48,9 @@ def train(directory: Path, name: str, words: Sequence[str]) -> subprocess.Popen[
     return subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def register(directory: Path) -> None:
-    """Let commands in ``directory`` find ARLM."""
-    registry = {"arlm": str(ROOT / "reference-models" / "arlm")}
+def register(directory: Path, *models: str) -> None:
+    """Let commands in ``directory`` find these reference models; without names, ARLM."""
+    registry = {name: str(ROOT / "reference-models" / name) for name in models or ("arlm",)}
     (directory / "xlm_models.json").write_text(json.dumps(registry), encoding="utf-8")
 
 

@@ -42,6 +42,7 @@ def _draw(curves: Mapping[str, Series], title: str, image: Path) -> None:
     # Takes a third of a second to import: only when there is a picture to make.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     columns = min(_COLUMNS, len(curves))
     rows = math.ceil(len(curves) / columns)
@@ -56,6 +57,7 @@ def _draw(curves: Mapping[str, Series], title: str, image: Path) -> None:
             axes.plot(steps, values, marker=marker, markersize=3, label=part, color=_COLORS.get(part))
         axes.set_title(metric, fontsize=10)
         axes.set_xlabel("step", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

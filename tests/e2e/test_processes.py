@@ -35,7 +35,7 @@ STRATEGIES = ("ddp", "fsdp")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory from which ARLM is found, and in which the runs of this file stand."""
     directory = tmp_path_factory.mktemp("processes")
-    killed.register(directory)
+    killed.register(directory, "arlm", "ilm", "mdlm")
     return directory
 
 
@@ -135,6 +135,18 @@ def test_every_process_stops_at_the_same_step(place: Path) -> None:
         run.stdout.read()
         assert run.wait(timeout=120) == 0
         assert run.stderr.read().count("Stopped by SIGTERM at step") == 1
+
+
+@pytest.mark.parametrize("model", ["ilm", "mdlm"])
+def test_a_validation_that_draws_is_that_of_one_process(place: Path, model: str) -> None:
+    words = [f"experiment=star_easy_{model}", "optimizer.lr=0.0", "trainer.max_steps=1", "trainer.val_check_interval=1"]
+    train(place, f"{model}-alone", *words, "batch_size=8")
+    train(place, f"{model}-together", *words, *together("ddp"))
+    one, other = (
+        {k: v for k, v in rows(place, f"{model}-{name}")[0].items() if k.startswith("val/")}
+        for name in ("alone", "together")
+    )
+    assert "val/loss" in one and one == pytest.approx(other, abs=1e-5)
 
 
 def test_fewer_examples_than_a_step_takes(place: Path) -> None:
