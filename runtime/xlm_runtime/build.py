@@ -115,9 +115,15 @@ def build_datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Dat
         else None
         for kind in kinds
     }
-    dataset = make(cfg, "dataset", tokenizer=tokenizer)
+    dataset = build_dataset(cfg, tokenizer)
     datamodule: DataModule = make(cfg, "datamodule", leave=("collators",), dataset=dataset, collators=collators)
     return datamodule
+
+
+def build_dataset(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The dataset, which the tokenizer was made for."""
+    _require(cfg, "dataset", "a dataset: give experiment=..., or datamodule=<dataset>_<model>")
+    return make(cfg, "dataset", tokenizer=tokenizer)
 
 
 def _make_all(cfg: DictConfig, group: str) -> list[Any]:
@@ -218,7 +224,8 @@ def _what_is_missing(text: str) -> str:
     if missing[1].startswith("dataset."):
         return (
             "Another dataset comes with collators of its own: choose both together, by experiment=<dataset>_<model> or "
-            "datamodule=<dataset>_<model>, such as pydoc_mlm."
+            "datamodule=<dataset>_<model>, such as pydoc_mlm. text, lm1b, openwebtext and tinystories have one "
+            "experiment for all: experiment=text_<model> dataset=lm1b."
         )
     return written_in(rf"\$\{{{re.escape(missing[1])}\b")
 

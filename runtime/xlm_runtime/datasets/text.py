@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlm_runtime.datasets import cache_directory, example_index, packing
-from xlm_runtime.datasets.text_cache import MappedArray, built
+from xlm_runtime.datasets.text_cache import MappedArray, built, description
 from xlm_runtime.datasets.text_files import SAMPLE_BY, Reading
 from xlm_runtime.datasets.text_prepare import FORMAT_VERSION, Shape, write_blocks, write_tokens
 from xlm_runtime.datasets.text_progress import Report
@@ -128,9 +128,21 @@ class TextDataset:
         return self._rule.names
 
     @property
+    def _blocks(self) -> Path:
+        return cache_directory(self._cache_dir, "text-blocks", {"tokens": self._key, "shape": vars(self._shape)})
+
+    @property
     def directory(self) -> Path:
         """Where the cache of the tokens is, or will be."""
         return cache_directory(self._cache_dir, "text", self._key)
+
+    def is_prepared(self) -> bool:
+        """Whether all is in the cache."""
+        tokens = description(self.directory)
+        if tokens is None:
+            return not self._wanted
+        prompts = any(counts["prompts"] for counts in tokens["splits"].values())
+        return prompts or description(self._blocks) is not None
 
     @cached_property
     def prepared(self) -> dict[str, dict[str, Any]]:
@@ -154,15 +166,13 @@ class TextDataset:
 
         def blocks(directory: Path) -> dict[str, Any]:
             splits = write_blocks(directory, self.directory, found, self._shape)
-            return {"splits": splits, "key": block_key}
+            return {"splits": splits, "key": {"tokens": self._key, "shape": vars(self._shape)}}
 
         if not self._wanted:
             return {}
         found = built(self.directory, tokens, report.say)["splits"]
         if any(counts["prompts"] for counts in found.values()):
             return {split: {**counts, "blocks": counts["documents"], "waste": None} for split, counts in found.items()}
-        block_key = {"tokens": self._key, "shape": vars(self._shape)}
-        self._blocks = cache_directory(self._cache_dir, "text-blocks", block_key)
         shapes = built(self._blocks, blocks, report.say)["splits"]
         return {split: {**counts, **shapes[split]} for split, counts in found.items()}
 

@@ -37,11 +37,11 @@ def built(directory: Path, build: Callable[[Path], dict[str, Any]], say: Callabl
         DataError: it cannot be read or written.
     """
     try:
-        if (meta := _meta(directory)) is not None:
+        if (meta := description(directory)) is not None:
             return meta
         directory.parent.mkdir(parents=True, exist_ok=True)
         with _locked(directory, say) as alone:
-            if (meta := _meta(directory)) is not None:  # another process has made it meanwhile
+            if (meta := description(directory)) is not None:  # another process has made it meanwhile
                 return meta
             if alone:
                 for left in directory.parent.glob(f".{directory.name}.*.tmp"):  # by processes that were killed
@@ -67,7 +67,7 @@ def _build(directory: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str
         try:
             temporary.rename(directory)
         except OSError:
-            if (theirs := _meta(directory)) is None:
+            if (theirs := description(directory)) is None:
                 raise
             return theirs
         return {**meta, "sizes": sizes}
@@ -75,7 +75,8 @@ def _build(directory: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _meta(directory: Path) -> dict[str, Any] | None:
+def description(directory: Path) -> dict[str, Any] | None:
+    """What ``built`` keeps of a directory; None if it is not there. Raises ``DataError`` if it is damaged."""
     try:
         meta: dict[str, Any] = json.loads((directory / META).read_text(encoding="utf-8"))
         wrong = [name for name, size in meta["sizes"].items() if (directory / name).stat().st_size != size]

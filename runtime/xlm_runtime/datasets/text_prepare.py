@@ -128,16 +128,7 @@ def write_tokens(
         counts = {split: writer.counts() for split, writer in writers.items()}
     for split, count in counts.items():
         if not count["documents"]:
-            raise DataError(
-                f"The split {split!r} of the dataset holds no text"
-                + (f" ({count['empty']:,} empty documents)." if count["empty"] else ".")
-                + (
-                    f" It is a share of the training files ({splits.shares[split]}): they have too few documents. "
-                    f"Raise dataset.shares.{split}, or give it files of its own: dataset.path={{train: ..., {split}: ...}}"
-                    if split in splits.shares
-                    else " Give it files that hold some."
-                )
-            )
+            raise _no_text(split, count, splits)
     return counts
 
 
@@ -167,6 +158,19 @@ def _read(
                 break
     finally:
         report.end()
+
+
+def _no_text(split: str, count: Mapping[str, Any], splits: Splits) -> DataError:
+    empty = f" ({count['empty']:,} empty documents)" if count["empty"] else ""
+    lines = [f"The split {split!r} of the dataset holds no text{empty}."]
+    if split in splits.shares:
+        lines.append(
+            f"It is a share of the training files ({splits.shares[split]}), which have too few documents. Raise "
+            f"dataset.shares.{split}, or give the split files of its own: dataset.path={{train: ..., {split}: ...}}"
+        )
+    else:
+        lines.append("Give it files that hold some.")
+    return DataError("\n".join(lines))
 
 
 def write_blocks(directory: Path, tokens: Path, counts: Mapping[str, Any], shape: Shape) -> dict[str, Any]:

@@ -15,6 +15,7 @@ def quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",  # a continued run
         ".*is smaller than the logging interval.*",
         ".*srun.*",
+        ".*`IterableDataset` has `__len__` defined.*",  # EndlessLoader says why
         ".*set_vital.*",  # torchdata calls what torch has deprecated
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):
