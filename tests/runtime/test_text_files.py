@@ -151,6 +151,8 @@ def test_passes_have_orders_of_their_own(tmp_path: Path) -> None:
     source = FileSource(str(tmp_path), HOW)
     first, second = (list(source.records(shuffle=seed)) for seed in (1, 2))
     assert [r.place for r in first] != [r.place for r in second]
-    assert sorted(r.place for r in first) == sorted(r.place for r in second) == sorted(r.place for r in source.records())
+    assert (
+        sorted(r.place for r in first) == sorted(r.place for r in second) == sorted(r.place for r in source.records())
+    )
     rest = list(source.records(first[4].after, shuffle=1))
     assert [r.place for r in rest] == [r.place for r in first[5:]]

@@ -175,10 +175,10 @@ class Splits:
 
     def __init__(self, own: Mapping[str, Source], shares: Mapping[str, float | None], seed: int) -> None:
         self.own = dict(own)
-        self.shares = {split: share for split, share in shares.items() if share and split not in own}
-        values = list(self.shares.values())
-        numbers = all(isinstance(share, int | float) and 0 < share < 1 for share in values)
-        if not numbers or sum(values) >= 1 or "train" in self.shares:
+        given = {split: share for split, share in shares.items() if share}
+        numbers = all(isinstance(share, int | float) and 0 < share < 1 for share in given.values())
+        self.shares = {split: share for split, share in given.items() if split not in own}
+        if not numbers or "train" in given or sum(self.shares.values()) >= 1:
             raise ConfigError(
                 f"dataset.shares is {dict(shares)}; expected shares between 0 and 1, less than 1 together, for splits "
                 "other than 'train', which takes the rest."

@@ -99,7 +99,7 @@ class Encoder:
         texts = [record.text(content) for record, content in zip(records, contents, strict=True)]
         try:
             found = self._ids(texts)
-        except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can hold
+        except (UnicodeEncodeError, TypeError):  # half of a pair of surrogates, which JSON can hold
             found = [self._ids_of_one(record, text) for record, text in zip(records, texts, strict=True)]
         return [Encoded(np.asarray(ids, self.dtype), None) for ids in found]
 
@@ -112,9 +112,10 @@ class Encoder:
     def _ids_of_one(self, record: Record, text: str) -> Any:
         try:
             return self._ids([text])[0]
-        except UnicodeEncodeError as error:
+        except (UnicodeEncodeError, TypeError) as error:
             raise DataError(
-                f"{record.place}: the text cannot be written as UTF-8: {error}. Correct the row."
+                f"{record.place}: the text cannot be written as UTF-8, for it holds half of a pair of surrogates. "
+                "Correct the row."
             ) from error
 
     def _own_backend(self) -> Any:
@@ -162,7 +163,7 @@ class Encoder:
             )
         else:
             return ids.astype(self.dtype)
-        raise DataError(f"{record.place}: {self.path} returned as {name} {found}. Correct the function.")
+        raise DataError(f"{record.place}: {self.path} returned {name} {found}. Correct the function.")
 
     def _check_length(self, record: Record, name: str, length: int, key: str, most: int | None) -> None:
         if most is None:
