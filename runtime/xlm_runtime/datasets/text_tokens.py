@@ -158,9 +158,8 @@ class Encoder:
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
             found = f"{made[name]!r:.80}, expected a list of whole numbers"
         elif len(ids) and (ids.min() < 0 or ids.max() >= self.vocab_size):
-            found = (
-                f"an id of {ids.min() if ids.min() < 0 else ids.max()}; the vocabulary has 0 to {self.vocab_size - 1}"
-            )
+            wrong = ids.min() if ids.min() < 0 else ids.max()
+            found = f"with an id of {wrong}; the vocabulary has 0 to {self.vocab_size - 1}"
         else:
             return ids.astype(self.dtype)
         raise DataError(f"{record.place}: {self.path} returned {name} {found}. Correct the function.")
