@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import IterableDataset, Subset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from xlm_runtime.datasets import Divisible
 from xlm_runtime.errors import ConfigError, DataError
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.sampler import EpochOrder
@@ -38,8 +39,7 @@ class DataModule(pl.LightningDataModule):
 
     Args:
         dataset: ``dataset[split]`` is a map-style dataset of examples; of training, it may be an ``IterableDataset``,
-            whose iterators keep their place (``state_dict``); it has ``share(rank, processes, skipped)`` if it can be
-            divided.
+            whose iterators keep their place (``state_dict``); on several devices it must be ``Divisible``.
         collators: by loader kind; ``lm`` is needed to train and for the loss in evaluation, ``prediction``
             for the predictor. ``None`` leaves a kind out.
         batch_size: examples per device and batch of training.
@@ -154,8 +154,13 @@ class DataModule(pl.LightningDataModule):
         # A stream orders its examples itself, and divides them among devices and loader processes.
         trainer = self.trainer
         rank, devices = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        if hasattr(stream, "share"):
+        if isinstance(stream, Divisible):
             stream.share(rank, devices, self._start[1] if self._start is not None else 0)
+        elif devices > 1:
+            raise ConfigError(
+                f"{type(stream).__name__} has no share(rank, processes, skipped): each of the {devices} devices would "
+                "train on the same examples. Train on one device, or give the stream that method."
+            )
         return EndlessLoader(
             stream,
             batch_size=self.batch_size,

@@ -46,6 +46,17 @@ class Preparable(Protocol):
         ...
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """A stream of examples that several devices share, each taking its part."""
+
+    def share(self, rank: int, processes: int, skipped: int = 0) -> Any:
+        """Become the part of this device, without its first ``skipped`` examples; divides itself further among the
+        loader's processes. Returns the stream.
+        """
+        ...
+
+
 def example_index(split: str, place: int) -> int:
     """The number of an example among those of all splits, in [0, 2^63).
 

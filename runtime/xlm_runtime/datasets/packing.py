@@ -7,12 +7,12 @@ language modeling", 2024, arXiv 2404.10830): the longest first, each into the bl
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from xlm_runtime.errors import ConfigError
+from xlm_runtime.errors import ConfigError, DataError
 
 Integers = npt.NDArray[np.int64]
 
@@ -23,6 +23,16 @@ class Pieces(NamedTuple):
     starts: Integers  # (P,)
     lengths: Integers  # (P,)
     ends: Integers  # (N,)
+
+
+class PackedExample(dict[str, Any]):
+    """``{"documents": [[…], […]], "index": …}``; asked for anything else, it says what it is."""
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise DataError(
+            f"A collator asks a packed example for {key!r}; it has 'documents', several texts. Set "
+            "dataset.layout=padded, or let the collator take them (xlm_runtime.collate.packed_rows)."
+        )
 
 
 def check_room(block_size: int, special_tokens: int) -> int:

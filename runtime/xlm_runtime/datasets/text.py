@@ -217,7 +217,7 @@ class Blocks(Sequence[Example]):
         documents = [tokens[start : start + length].tolist() for start, length in slices]
         index = example_index(self._split, place)
         if self._packed:
-            return {"documents": documents, "index": index}
+            return packing.PackedExample(documents=documents, index=index)
         return {"token_ids": documents[0], "index": index}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from xlm_runtime.datasets import example_index
+from xlm_runtime.datasets import example_index, packing
 from xlm_runtime.datasets.text_prepare import Shape
 from xlm_runtime.datasets.text_sources import START, Record, Splits
 from xlm_runtime.datasets.text_tokens import Encoded, Encoder
@@ -188,5 +188,5 @@ def _as_blocks(documents: list[Encoded], shape: Shape) -> list[Example]:
     cut: list[list[int]] = [tokens[start : start + length].tolist() for start, length in slices]
     firsts = [0, *pieces.ends.tolist()[:-1]]
     if shape.packed:
-        return [{"documents": cut[a:b]} for a, b in zip(firsts, pieces.ends.tolist(), strict=True)]
+        return [packing.PackedExample(documents=cut[a:b]) for a, b in zip(firsts, pieces.ends.tolist(), strict=True)]
     return [{"token_ids": piece} for piece in cut]
