@@ -146,7 +146,7 @@ def _parse_text(place: Place, raw: bytes, how: Reading) -> dict[str, Any]:
 def _json_rows(file: Path, how: Reading, start: int) -> Iterator[tuple[int, bytes]]:
     for number, raw in islice(enumerate(_lines(file), 1), start, None):
         if raw.strip():
-            yield number, raw
+            yield number, raw.rstrip()
 
 
 def _parse_json(place: Place, raw: bytes, how: Reading) -> dict[str, Any]:
