@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from outcomes import Run
+from outcomes import REFERENCE_MODELS, Run
 from tiny_models import write
 
 TEXTS = [f"document {n} " + "text " * (n % 40) for n in range(400)]
@@ -81,6 +81,11 @@ def test_training_prepares_first_and_says_so(corpus: Path, xlm: Run) -> None:
     words = ("experiment=text_mlm", "dataset.path=corpus.jsonl", "dataset.block_size=64", *SMALL, *SHORT)
     assert "preparing train, val, test in " in xlm(*words, "job_name=a").done()
     assert "preparing" not in xlm(*words, "job_name=b").done()
+
+
+def test_the_skeleton_trains_on_text(corpus: Path, xlm: Run) -> None:
+    words = ("experiment=text_skeleton", "dataset.path=corpus.jsonl", "dataset.block_size=64", *SMALL, *SHORT)
+    assert "val/loss" in xlm(*words, XLM_MODELS_PATH=str(REFERENCE_MODELS / "skeleton")).done()
 
 
 def test_a_tokenizer_is_trained_with_the_data(corpus: Path, xlm: Run) -> None:

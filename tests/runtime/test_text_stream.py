@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -103,6 +104,12 @@ def test_processes_share_a_stream_without_overlap(corpus: Path) -> None:
 def test_blocks_can_be_passed_over(corpus: Path) -> None:
     whole = list(islice(dataset(corpus)["train"], 60))
     assert list(islice(dataset(corpus)["train"].share(0, 1, skipped=37), 23)) == whole[37:]
+
+
+def test_a_stream_can_be_sent_to_another_process(corpus: Path) -> None:
+    stream = dataset(corpus)["train"]
+    content = pickle.dumps(stream)
+    assert list(islice(pickle.loads(content), 50)) == list(islice(stream, 50))
 
 
 def test_fewer_documents_than_processes(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def run(cfg: DictConfig) -> None:
     dataset = build_dataset(cfg, tokenizer)
     print(f"tokenizer: {len(tokenizer):,} tokens", flush=True)
     if not isinstance(dataset, Preparable):
-        for split in dataset.splits:
+        for split in dict.fromkeys(cfg.datamodule.splits.values()):
             print(f"{split}: {len(dataset[split]):,} examples", flush=True)
         return
     there = dataset.is_prepared()
