@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedTokenizerBase
 
 from xlm_runtime.checkpoint_io import CheckpointFiles
-from xlm_runtime.component_checks import check_arguments, check_contract
+from xlm_runtime.component_checks import check_arguments, check_contract, what_is_missing
 from xlm_runtime.config import set_vocab
 from xlm_runtime.config_source import written_in
 from xlm_runtime.datamodule import DataModule
@@ -116,9 +116,15 @@ def build_datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Dat
         else None
         for kind in kinds
     }
-    dataset = make(cfg, "dataset", tokenizer=tokenizer)
+    dataset = build_dataset(cfg, tokenizer)
     datamodule: DataModule = make(cfg, "datamodule", leave=("collators",), dataset=dataset, collators=collators)
     return datamodule
+
+
+def build_dataset(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The dataset, which the tokenizer was made for."""
+    _require(cfg, "dataset", "a dataset: give experiment=..., or datamodule=<dataset>_<model>")
+    return make(cfg, "dataset", tokenizer=tokenizer)
 
 
 def _make_all(cfg: DictConfig, group: str) -> list[Any]:
@@ -205,24 +211,12 @@ def make(
         raise
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
-        lines = (f"The config node '{key}' cannot be made: {_text(cause)}", _what_is_missing(str(cause)))
+        lines = (f"The config node '{key}' cannot be made: {_text(cause)}", what_is_missing(str(cause)))
         raise ComponentError("\n".join(filter(None, lines))) from error
     except Exception as error:
         raise _raised(str(node._target_), key, error, factory) from error
     check_contract(made, contract or key, key, str(node._target_))
     return made
-
-
-def _what_is_missing(text: str) -> str:
-    missing = re.search(r"Interpolation key '([^']+)' not found", text)
-    if missing is None:
-        return ""
-    if missing[1].startswith("dataset."):
-        return (
-            "Another dataset comes with collators of its own: choose both together, by experiment=<dataset>_<model> or "
-            "datamodule=<dataset>_<model>, such as pydoc_mlm."
-        )
-    return written_in(rf"\$\{{{re.escape(missing[1])}\b")
 
 
 def _locate(path: str, named: str) -> Any:

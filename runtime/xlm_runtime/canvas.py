@@ -4,6 +4,7 @@ A row of L positions is what is given, then a canvas of T positions, the last T 
 
     PAD... prompt BOS | answer EOS PAD...      a prompt and its answer: the whole canvas is the model's to write
     BOS | text EOS PAD...                      plain text: what is behind EOS is left out, or written too
+    BOS | text EOS BOS text EOS ... PAD...     packed: several texts, which know nothing of one another
 
 The functions here make batches of examples; ``xlm_runtime.nn.filling`` fills their blanks.
 """
@@ -12,12 +13,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
-from xlm_runtime.collate import attended, pad, stack, truncate
+from xlm_runtime.collate import attended, is_packed, packed_rows, pad, stack, truncate
 from xlm_runtime.errors import ConfigError, DataError
 from xlm_runtime.options import check_number
 
@@ -34,6 +35,7 @@ class CanvasBatch(TypedDict):
     attention_mask: Tensor  # (B, L) bool, False at padding that is not the model's to write
     eligible: Tensor  # (B, T) bool: the positions of the canvas that are the model's to write
     index: Tensor  # (B,) int64, of the examples
+    document_ids: NotRequired[Tensor]  # (B, L) int64, of packed rows: the number of each token's text, 0 at padding
 
 
 class BlankBatch(TypedDict):
@@ -53,14 +55,17 @@ def text_canvas(
 
     Args:
         tokenizer: for the special ids.
-        examples: with ``token_ids`` where a text is known, and ``index``.
+        examples: with ``token_ids`` where a text is known, or several texts as ``documents``, and ``index``.
         block_size: L = 1 + T.
         whole: the padding is attended and eligible, as if it were text.
 
     Raises:
-        ConfigError: a block without room.
+        ConfigError: a block without room; ``whole`` with packed examples, whose padding belongs to no text.
+        DataError: packed examples that do not fit.
     """
     canvas_length = _room(block_size)
+    if is_packed(examples):
+        return _packed_canvas(tokenizer, examples, block_size, whole)
     texts = [truncate(text, canvas_length, "right") for text in _texts(tokenizer, examples)]
     return _canvas(tokenizer, examples, [[] for _ in examples], texts, 0, canvas_length, whole)
 
@@ -125,6 +130,24 @@ def infill_blanks(examples: Examples, block_size: int, fraction: float, seed: in
 def check_fraction(fraction: float) -> None:
     """Raise a ConfigError unless ``infill_fraction`` is in (0, 1]."""
     check_number("infill_fraction", fraction, "(0, 1]")
+
+
+def _packed_canvas(tokenizer: PreTrainedTokenizerBase, examples: Examples, block_size: int, whole: bool) -> CanvasBatch:
+    if whole:
+        raise ConfigError(
+            "score_padding is true, but the texts are packed: padding belongs to none of them. Set "
+            "dataset.layout=padded, or score_padding=false."
+        )
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    rows = packed_rows(examples, block_size, *special)
+    real = rows["document_ids"] > 0
+    return {
+        "input_ids": rows["input_ids"],
+        "attention_mask": real,
+        "eligible": (real & ~rows["first"])[:, 1:],  # all but each BOS, which is given
+        "index": stack(examples, "index"),
+        "document_ids": rows["document_ids"],
+    }
 
 
 def _infill_mask(example: Mapping[str, Any], canvas_length: int, fraction: float, seed: int) -> Sequence[bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,51 @@ def stack(examples: Sequence[Mapping[str, Any]], key: str) -> Tensor:
         )
     kinds: dict[str, Any] = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float32}
     return torch.from_numpy(array.astype(kinds[array.dtype.kind], copy=False))
+
+
+class PackedRows(TypedDict):
+    """Rows of several documents."""
+
+    input_ids: Tensor  # (B, L) int64: BOS d EOS BOS d EOS ... PAD...
+    document_ids: Tensor  # (B, L) int64: 1, 2, ... for the documents of a row, 0 at padding
+    first: Tensor  # (B, L) bool: the BOS of each document
+
+
+def is_packed(examples: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the examples hold several ``documents`` each, instead of ``token_ids``."""
+    return bool(examples) and "documents" in examples[0]
+
+
+def packed_rows(
+    examples: Sequence[Mapping[str, Any]], block_size: int, bos_id: int, eos_id: int, pad_id: int
+) -> PackedRows:
+    """Packed examples as rows ``BOS d EOS BOS d EOS ... PAD...`` of ``block_size`` tokens.
+
+    Raises ``DataError`` if a row is too long: nothing is cut off here.
+    """
+    documents = [[[bos_id, *tokens, eos_id] for tokens in example["documents"]] for example in examples]
+    rows = [list(chain.from_iterable(row)) for row in documents]
+    numbers = [[n for n, tokens in enumerate(row, 1) for _ in tokens] for row in documents]
+    input_ids = pad(rows, block_size, pad_id, "right")
+    document_ids = pad(numbers, block_size, 0, "right")
+    before = torch.cat([torch.zeros_like(document_ids[:, :1]), document_ids[:, :-1]], dim=1)
+    return {
+        "input_ids": input_ids,
+        "document_ids": document_ids,
+        "first": (document_ids != before) & (document_ids > 0),
+    }
+
+
+def first_documents(examples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For a collator of the predictor, which writes one text a row: of a packed example its first document."""
+    if not is_packed(examples):
+        return [dict(example) for example in examples]
+    return [{"token_ids": example["documents"][0], "index": example["index"]} for example in examples]
+
+
+def packed_keywords(batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What a model is told of a packed batch besides its ids: ``{"document_ids"}``; nothing of any other."""
+    return {"document_ids": batch["document_ids"]} if "document_ids" in batch else {}
 
 
 def _lengths(sequences: Sequence[Sequence[Any]]) -> npt.NDArray[np.int64]:

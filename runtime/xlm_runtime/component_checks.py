@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from xlm_runtime.config_source import key_pattern, written_in
@@ -62,3 +63,17 @@ def check_contract(made: Any, kind: str, key: str, target: str) -> None:
             f"a {kind} asks for. See xlm_runtime/contracts.py: a class that inherits from the protocol there gets "
             "the optional methods by default."
         )
+
+
+def what_is_missing(text: str) -> str:
+    """What to do about an interpolation that finds nothing, from the text of its exception; empty for any other."""
+    missing = re.search(r"Interpolation key '([^']+)' not found", text)
+    if missing is None:
+        return ""
+    if missing[1].startswith("dataset."):
+        return (
+            "Another dataset comes with collators of its own: choose both together, by experiment=<dataset>_<model> or "
+            "datamodule=<dataset>_<model>, such as pydoc_mlm. text, lm1b, openwebtext and tinystories have one "
+            "experiment for all: experiment=text_<model> dataset=lm1b."
+        )
+    return written_in(rf"\$\{{{re.escape(missing[1])}\b")

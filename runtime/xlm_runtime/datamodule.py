@@ -7,13 +7,15 @@ collator for: the loss runs on the first, the predictor on the second, over the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch.utils.data import Subset
+from torch.utils.data import IterableDataset, Subset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from xlm_runtime.datasets import Divisible
 from xlm_runtime.errors import ConfigError, DataError
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.sampler import EpochOrder
@@ -22,11 +24,23 @@ from xlm_runtime.signals import ignore_in_worker
 CollateFunction = Callable[[list[dict[str, Any]]], Any]
 
 
+class EndlessLoader(StatefulDataLoader[Any]):  # type: ignore[misc]  # torchdata declares no types
+    """The loader of an endless stream, with a length that is never reached.
+
+    Of a loader without one, Lightning takes a batch in advance, to see whether it is the last; a checkpoint would then
+    hold a state one batch too far.
+    """
+
+    def __len__(self) -> int:
+        return 1 << 53
+
+
 class DataModule(pl.LightningDataModule):
     """One dataset, one collator a loader kind.
 
     Args:
-        dataset: ``dataset[split]`` is a map-style dataset of examples.
+        dataset: ``dataset[split]`` is a map-style dataset of examples; of training, it may be an ``IterableDataset``,
+            whose iterators keep their place (``state_dict``); on several devices it must be ``Divisible``.
         collators: by loader kind; ``lm`` is needed to train and for the loss in evaluation, ``prediction``
             for the predictor. ``None`` leaves a kind out.
         batch_size: examples per device and batch of training.
@@ -93,18 +107,34 @@ class DataModule(pl.LightningDataModule):
         return [kind for kind in LoaderKind if kind in self.collators]
 
     def examples(self, part: str) -> Any:
-        """The map-style dataset that plays ``part``: train, val or test."""
+        """The dataset that plays ``part``, train, val or test: map-style, or a stream (an ``IterableDataset``)."""
         examples = self.dataset[self.splits[part]]
+        if isinstance(examples, IterableDataset):
+            return examples if self.limit is None else _first(examples, self.limit)
         if len(examples) == 0:
             raise DataError(f"The split '{self.splits[part]}' of the dataset is empty.")
         if self.limit is not None and self.limit < len(examples):
             return Subset(examples, range(self.limit))
         return examples
 
+    def first_training_example(self) -> Any:
+        """For those who want to see one before training begins."""
+        examples = self.examples("train")
+        return next(iter(examples)) if isinstance(examples, IterableDataset) else examples[0]
+
+    def training_size(self) -> str:
+        """How many training examples there are, in words."""
+        examples = self.examples("train")
+        if isinstance(examples, IterableDataset):
+            return "an endless stream of training examples"
+        return f"{len(examples):,} training examples"
+
     def train_dataloader(self) -> StatefulDataLoader[Any]:
         if LoaderKind.LM not in self.collators:
             raise ConfigError("Training needs a collator of kind 'lm': set datamodule.collators.lm.")
         examples = self.examples("train")
+        if isinstance(examples, IterableDataset):
+            return self._stream_loader(examples)
         processes, rank = self._share()
         group = self.global_batch_size or self.batch_size * processes
         if processes > 1 and len(examples) < group:
@@ -124,6 +154,27 @@ class DataModule(pl.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             # A last short batch would make its examples count for more; a split smaller than one batch is kept.
             drop_last=len(examples) >= self.batch_size,
+            collate_fn=self.collators[LoaderKind.LM],
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=ignore_in_worker,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _stream_loader(self, stream: Any) -> StatefulDataLoader[Any]:
+        # A stream orders its examples itself, and divides them among devices and loader processes.
+        devices, rank = self._share()
+        if isinstance(stream, Divisible):
+            stream.share(rank, devices, self._start[1] // devices if self._start is not None else 0)
+        elif devices > 1:
+            raise ConfigError(
+                f"{type(stream).__name__} has no share(rank, processes, skipped): each of the {devices} devices would "
+                "train on the same examples. Train on one device, or give the stream that method."
+            )
+        return EndlessLoader(
+            stream,
+            batch_size=self.batch_size,
+            generator=torch.Generator().manual_seed(self.seed),
             collate_fn=self.collators[LoaderKind.LM],
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -162,6 +213,11 @@ class DataModule(pl.LightningDataModule):
 
     def _eval_loaders(self, part: str, kinds: Sequence[LoaderKind]) -> list[StatefulDataLoader[Any]]:
         examples = self.examples(part)
+        if isinstance(examples, IterableDataset):
+            raise ConfigError(
+                f"The {part} examples are an endless stream (datamodule.splits.{part} is {self.splits[part]!r}); "
+                "evaluation would never end. Set datamodule.limit, or dataset.streaming=false."
+            )
         processes, rank = self._share()
         # No example twice: the shares of the first processes may be longer by one.
         share = range(rank, len(examples), processes)
@@ -178,3 +234,7 @@ class DataModule(pl.LightningDataModule):
             )
             for kind in kinds
         ]
+
+
+def _first(stream: Any, count: int) -> list[Any]:
+    return list(islice(stream, count))

@@ -28,7 +28,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from measurements import decoding, decoding_trained, discovery, generation, packages, startup, template, training
+from measurements import (
+    decoding,
+    decoding_trained,
+    discovery,
+    generation,
+    packages,
+    startup,
+    template,
+    text_data,
+    training,
+)
 from measurements.common import REPOSITORY, Result, Settings
 from page import page
 from rich.console import Console
@@ -41,6 +51,7 @@ MEASUREMENTS: dict[str, Callable[[Settings], list[Result]]] = {
     "copier": template.measure,
     "first_step": startup.measure_first_step,
     "training": training.measure,
+    "text_data": text_data.measure,
     "generation": generation.measure,
     "decoding": decoding.measure,
     "decoding_trained": decoding_trained.measure,

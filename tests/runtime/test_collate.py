@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from xlm_runtime import collate
+from xlm_runtime.collate import first_documents, is_packed, packed_keywords, packed_rows
 from xlm_runtime.errors import DataError
 
 
@@ -113,3 +114,18 @@ def test_stack_says_what_does_not_fit() -> None:
         collate.stack([{"x": 1}, {"x": [1, 2, 3]}], "x")
     with pytest.raises(DataError, match="'x' of the batch's rows are str, expected numbers"):
         collate.stack([{"x": "one"}], "x")
+
+
+def test_packed_rows_are_documents_one_after_the_other() -> None:
+    examples = [{"documents": [[5, 6], [7]], "index": 0}, {"documents": [[8]], "index": 1}]
+    assert is_packed(examples) and not is_packed([{"token_ids": [1]}]) and not is_packed([])
+    rows = packed_rows(examples, 8, bos_id=1, eos_id=2, pad_id=0)
+    assert rows["input_ids"].tolist() == [[1, 5, 6, 2, 1, 7, 2, 0], [1, 8, 2, 0, 0, 0, 0, 0]]
+    assert rows["document_ids"].tolist() == [[1, 1, 1, 1, 2, 2, 2, 0], [1, 1, 1, 0, 0, 0, 0, 0]]
+    assert rows["first"].int().tolist() == [[1, 0, 0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]]
+    with pytest.raises(DataError, match="Row 0 of the batch has 7 tokens"):
+        packed_rows(examples, 6, bos_id=1, eos_id=2, pad_id=0)
+    assert first_documents(examples) == [{"token_ids": [5, 6], "index": 0}, {"token_ids": [8], "index": 1}]
+    assert first_documents([{"token_ids": [1]}]) == [{"token_ids": [1]}]
+    assert packed_keywords({"input_ids": 1}) == {}
+    assert list(packed_keywords({"document_ids": rows["document_ids"]})) == ["document_ids"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
-from xlm_runtime.collate import attended, pad, stack, truncate
+from xlm_runtime.collate import attended, first_documents, is_packed, packed_rows, pad, stack, truncate
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.options import check_switch, check_whole_number
 
@@ -33,6 +33,8 @@ def next_tokens(input_ids: Tensor, scored: Tensor) -> Tensor:
 class ArlmCollator(Collator):
     """Plain text: ``BOS text EOS PAD...``; a text that is too long loses its end, and then has no EOS.
 
+    Packed examples become ``BOS text EOS BOS text EOS ... PAD...``; no BOS is scored.
+
     Args:
         tokenizer: for the special ids.
         block_size: L.
@@ -43,10 +45,19 @@ class ArlmCollator(Collator):
         self.block_size = block_size
 
     def __call__(self, examples: Examples) -> Batch:
+        if is_packed(examples):
+            return self._packed(examples)
         rows = [truncate([self.bos, *e["token_ids"], self.eos], self.block_size, "right") for e in examples]
         input_ids = pad(rows, self.block_size, self.pad, "right")
         mask = attended(rows, self.block_size, "right")
         return {"input_ids": input_ids, "attention_mask": mask, "target_ids": next_tokens(input_ids, mask)}
+
+    def _packed(self, examples: Examples) -> Batch:
+        rows = packed_rows(examples, self.block_size, self.bos, self.eos, self.pad)
+        input_ids, document_ids = rows["input_ids"], rows["document_ids"]
+        mask = document_ids > 0
+        targets = next_tokens(input_ids, mask & ~rows["first"])
+        return {"input_ids": input_ids, "attention_mask": mask, "target_ids": targets, "document_ids": document_ids}
 
 
 class ArlmSeq2SeqCollator(Seq2SeqCollator):
@@ -146,6 +157,7 @@ class ArlmCollatorPrediction(Collator):
 
     def __call__(self, examples: Examples) -> PredictionBatch:
         given = self.prompt_tokens
+        examples = first_documents(examples)
         prompts = [[self.bos, *(e["token_ids"][:given] if given else [])] for e in examples]
         rest_length = self.block_size - 1 - given
         rests = [truncate([*e["token_ids"][given:], self.eos], rest_length, "right") if given else [] for e in examples]

@@ -10,8 +10,8 @@ Which tokens are scored is the collator's decision: all of a text and its EOS; o
 and EOS, which makes it -log p(answer | prompt). With the collator's ``score_prompt`` the prompt is scored as well, from
 its second token on.
 
-Departures from GPT-2: texts are not packed into one stream, so no token sees another text; and the mean is over the
-batch's tokens, not over rows.
+Departures from GPT-2: a row is one text, or several that are packed, and no token sees another text; and the mean is
+over the batch's tokens, not over rows.
 """
 
 from typing import Any
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import LossFunction
+from xlm_runtime.collate import packed_keywords
 
 from .types_arlm import IGNORED, Batch, LossOutput
 
@@ -42,7 +43,8 @@ class ArlmLoss(LossFunction[Batch, LossOutput]):
     def loss_fn(self, batch: Batch) -> LossOutput:
         """The mean over all scored tokens of the batch; 0 where there is none."""
         target_ids = batch["target_ids"]  # (B, T)
-        logits = self.model(batch["input_ids"], batch["attention_mask"], logits_to_keep=target_ids.shape[1])
+        packed = packed_keywords(batch)
+        logits = self.model(batch["input_ids"], batch["attention_mask"], logits_to_keep=target_ids.shape[1], **packed)
         # In float32 whatever the precision of training: a sum of many small numbers.
         nll = F.cross_entropy(logits.flatten(0, 1).float(), target_ids.flatten(), ignore_index=IGNORED, reduction="sum")
         num_tokens = (target_ids != IGNORED).sum()

@@ -10,7 +10,15 @@ learned projection of the previous token's embedding (``neighbour_shift``), whic
 
 import torch
 from torch import Tensor, nn
-from xlm_runtime.nn import KVCache, Transformer, causal_mask, init_weights, positions_from_mask
+from xlm_runtime.nn import (
+    KVCache,
+    Transformer,
+    causal_mask,
+    document_mask,
+    init_weights,
+    positions_from_mask,
+    positions_in_documents,
+)
 from xlm_runtime.options import check_switch
 
 
@@ -66,6 +74,7 @@ class ArlmModel(nn.Module):
         logits_to_keep: int = 0,
         cache: KVCache | None = None,
         previous_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
     ) -> Tensor:
         """Logits of the token after each position.
 
@@ -75,13 +84,16 @@ class ArlmModel(nn.Module):
             logits_to_keep: only those of the last so many positions; 0 for all.
             cache: holds the tokens before ``input_ids``, and takes these in.
             previous_ids: (B,) int64, the token before each row's first one; None: there is none.
+            document_ids: (B, L) int64, of packed rows: the number of each token's text, 0 at padding; not with a cache.
 
         Returns:
             (B, L or logits_to_keep, V).
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids, dtype=torch.bool)
-        if cache is None:
+        if document_ids is not None:
+            positions, mask = positions_in_documents(document_ids), document_mask(document_ids, causal=True)
+        elif cache is None:
             positions, mask = positions_from_mask(attention_mask), causal_mask(attention_mask)
         else:
             positions, mask = cache.extend(attention_mask)
@@ -94,6 +106,8 @@ class ArlmModel(nn.Module):
                 known = previous_ids.ne(self.pad_id)[:, None]
             before = torch.cat([before, x[:, :-1]], dim=1)
             known = torch.cat([known, attention_mask[:, :-1]], dim=1)  # (B, L)
+            if document_ids is not None:
+                known[:, 1:] &= document_ids[:, 1:] == document_ids[:, :-1]
             x = x + self.shift(torch.where(known[..., None], before, self.nothing_before.weight))
         h = self.transformer(x, positions, mask, cache=cache, keep=logits_to_keep)
         logits: Tensor = self.head(h)

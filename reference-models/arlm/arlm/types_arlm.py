@@ -2,10 +2,11 @@
 
 Shapes: B rows of a batch, L positions, T scored positions (the last T of L), V vocabulary.
 A seq2seq row is ``PAD... prompt | BOS answer EOS PAD...``: the prompt block is padded on the left, the answer
-block on the right, so that every answer begins at the same position. A row of plain text is ``BOS text EOS PAD...``.
+block on the right, so that every answer begins at the same position. A row of plain text is ``BOS text EOS PAD...``, or of
+several texts ``BOS text EOS BOS text EOS ... PAD...`` (packed).
 """
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from torch import Tensor
 
@@ -19,6 +20,7 @@ class Batch(TypedDict):
     input_ids: Tensor  # (B, L) int64
     attention_mask: Tensor  # (B, L) bool, False at padding
     target_ids: Tensor  # (B, T) int64: the token after each of the last T positions, or IGNORED
+    document_ids: NotRequired[Tensor]  # (B, L) int64, of packed rows: the number of each token's text, 0 at padding
 
 
 class LossOutput(TypedDict):

@@ -10,7 +10,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
 from xlm_runtime.canvas import check_fraction, infill_blanks
-from xlm_runtime.collate import attended, pad, stack, truncate
+from xlm_runtime.collate import attended, is_packed, pad, stack, truncate
+from xlm_runtime.errors import ConfigError
 
 from .types_ilm import TYPES, Batch, Inputs, PredictionBatch
 
@@ -180,7 +181,15 @@ class IlmInfillingCollatorPrediction(Collator):
 
 
 def whole_texts(examples: Examples, layout: Layout) -> Rows:
-    """The examples' texts, without special tokens, cut off on the right to what the answer block holds."""
+    """The examples' texts, without special tokens, cut off on the right to what the answer block holds.
+
+    Raises a ConfigError for packed examples: an insertion moves all that follows it in its row.
+    """
+    if is_packed(examples):
+        raise ConfigError(
+            "The examples are packed, several texts a row. An insertion moves all that follows it in its row, so a row "
+            "must be one text: set dataset.layout=padded."
+        )
     return [list(truncate(e["token_ids"], layout.answer_length - 1, "right")) for e in examples]
 
 

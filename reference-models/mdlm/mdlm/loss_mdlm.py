@@ -15,7 +15,7 @@ t is in [0.001, 1), as in the paper. In training one t a row, t_i = ((u + i/B) m
 a batch: the times of a batch are spread evenly, and yet each row's own is uniform (arXiv 2107.00630; with u/B in the
 place of u, as in the paper's code, row i would always be in the same B-th of the time if batches were not shuffled).
 In evaluation an even grid of ``eval_times`` times for each row, shifted by a u of its own: nearly all of the variance
-in t is gone, and the estimate has no bias.
+in t is gone, and the estimate has no bias. The texts of a packed row share its time, which has no bias either.
 """
 
 from typing import Any
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import LossFunction
 from xlm_runtime.canvas import blank_out
+from xlm_runtime.collate import packed_keywords
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import counter_uniforms, stream_seed
 from xlm_runtime.options import check_whole_number
@@ -106,6 +107,7 @@ class MdlmLoss(LossFunction[Batch, LossOutput]):
             batch["attention_mask"],
             logits_to_keep=length,
             sigma=self.noise_schedule.sigma(t),
+            **packed_keywords(batch),
         )
         # In float32 whatever the precision of training: a sum of many small numbers.
         logits = logits.float()  # (B, T, V)

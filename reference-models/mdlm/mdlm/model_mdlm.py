@@ -14,7 +14,15 @@ since the model may have to write it; what is not attended is left out by the at
 import torch
 from torch import Tensor, nn
 from xlm_runtime.errors import ConfigError
-from xlm_runtime.nn import TimestepEmbedder, Transformer, bidirectional_mask, init_weights, positions_from_mask
+from xlm_runtime.nn import (
+    TimestepEmbedder,
+    Transformer,
+    bidirectional_mask,
+    document_mask,
+    init_weights,
+    positions_from_mask,
+    positions_in_documents,
+)
 from xlm_runtime.nn.features import both_neighbours
 from xlm_runtime.options import check_switch
 
@@ -72,6 +80,7 @@ class MdlmModel(nn.Module):
         attention_mask: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         sigma: Tensor | None = None,
+        document_ids: Tensor | None = None,
     ) -> Tensor:
         """Logits of the token that stands at each position.
 
@@ -80,6 +89,7 @@ class MdlmModel(nn.Module):
             attention_mask: (B, L) bool, False at padding; None: nothing is padding.
             logits_to_keep: only those of the last so many positions, 0 for all; or of the positions (B, K) int64.
             sigma: (B,) the noise level of each row; ignored without time conditioning.
+            document_ids: (B, L) int64, of packed rows: the number of each token's text, 0 at padding.
 
         Returns:
             (B, L or logits_to_keep or K, V).
@@ -91,13 +101,16 @@ class MdlmModel(nn.Module):
             attention_mask = torch.ones_like(input_ids, dtype=torch.bool)
         x = self.embedding(input_ids)  # (B, L, D)
         if self.shift is not None and self.beyond is not None:
-            x = x + self.shift(both_neighbours(x, attention_mask, self.beyond.weight))
+            x = x + self.shift(both_neighbours(x, attention_mask, self.beyond.weight, document_ids))
         conditioning = None
         if self.noise_level is not None:
             if sigma is None:
                 raise ConfigError("model.time_conditioning is true, but the network was called without sigma.")
             conditioning = self.noise_level(sigma)  # (B, D)
-        positions, mask = positions_from_mask(attention_mask), bidirectional_mask(attention_mask)
+        if document_ids is None:
+            positions, mask = positions_from_mask(attention_mask), bidirectional_mask(attention_mask)
+        else:
+            positions, mask = positions_in_documents(document_ids), document_mask(document_ids)
         h = self.transformer(x, positions, mask, conditioning=conditioning, keep=logits_to_keep)
         logits: Tensor = self.head(h)
         return logits

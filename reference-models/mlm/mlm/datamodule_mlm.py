@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
 from xlm_runtime.canvas import check_fraction, infill_blanks, seq2seq_canvas, text_canvas, with_blanks
+from xlm_runtime.collate import first_documents
 from xlm_runtime.options import check_switch
 
 from .types_mlm import Batch, PredictionBatch
@@ -19,13 +20,15 @@ Examples = list[dict[str, Any]]
 class MlmCollator(Collator):
     """Plain text: ``BOS | text EOS PAD...``; a text that is too long loses its end, and then has no EOS.
 
+    Packed examples become ``BOS | text EOS BOS text EOS ... PAD...``; all but each BOS is eligible.
+
     Args:
         tokenizer: for the special ids.
         block_size: L, BOS and EOS included.
         score_padding: attend, mask and score the padding too, so that the model learns how long a text is.
 
     Raises:
-        ConfigError: ``score_padding`` is neither true nor false.
+        ConfigError: ``score_padding`` is neither true nor false, or true with packed examples.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, block_size: int, score_padding: bool = False) -> None:
@@ -104,6 +107,7 @@ class MlmInfillingCollatorPrediction(Collator):
         self.seed = seed
 
     def __call__(self, examples: Examples) -> PredictionBatch:
+        examples = first_documents(examples)
         canvas = text_canvas(self.tokenizer, examples, self.block_size, whole=self.score_padding)
         blanks = infill_blanks(examples, self.block_size, self.infill_fraction, self.seed)
         return with_blanks(self.tokenizer, canvas, blanks)

@@ -5,7 +5,8 @@
 
 n_i is the number of masked tokens of example i, and w_i = 1: the mean over the batch's masked tokens. With
 ``inverse_count`` it is w_i = 1 / (n_i + 1): each example then counts for about the same, whatever its rate. With
-``loss_on_visible`` the visible eligible tokens are scored as well, and counted.
+``loss_on_visible`` the visible eligible tokens are scored as well, and counted. In a packed row, an example is the row:
+its texts share one rate.
 
 After BERT (arXiv 1810.04805), departing from it: the rate is drawn, not fixed at 15 % (as Mask-Predict does, arXiv
 1904.09324), and a masked token is always replaced by MASK. There is no weight 1/t, so the loss is no bound of the
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import LossFunction
 from xlm_runtime.canvas import blank_out
+from xlm_runtime.collate import packed_keywords
 from xlm_runtime.nn import counter_uniforms, stream_seed
 from xlm_runtime.options import check_switch, check_whole_number
 
@@ -68,7 +70,10 @@ class MlmLoss(LossFunction[Batch, LossOutput]):
         length = eligible.shape[1]
         masked = self.draw_mask(eligible, batch["index"])  # (B, T)
         logits = self.model(
-            blank_out(input_ids, masked, self.mask), batch["attention_mask"], logits_to_keep=length
+            blank_out(input_ids, masked, self.mask),
+            batch["attention_mask"],
+            logits_to_keep=length,
+            **packed_keywords(batch),
         )  # (B, T, V)
         scored = eligible if self.loss_on_visible else masked
         target_ids = input_ids[:, -length:].masked_fill(~scored, IGNORED)

@@ -12,7 +12,14 @@ the attention mask.
 
 import torch
 from torch import Tensor, nn
-from xlm_runtime.nn import Transformer, bidirectional_mask, init_weights, positions_from_mask
+from xlm_runtime.nn import (
+    Transformer,
+    bidirectional_mask,
+    document_mask,
+    init_weights,
+    positions_from_mask,
+    positions_in_documents,
+)
 from xlm_runtime.nn.features import both_neighbours
 from xlm_runtime.options import check_switch
 
@@ -64,6 +71,7 @@ class MlmModel(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
+        document_ids: Tensor | None = None,
     ) -> Tensor:
         """Logits of the token that stands at each position.
 
@@ -71,6 +79,7 @@ class MlmModel(nn.Module):
             input_ids: (B, L) int64.
             attention_mask: (B, L) bool, False at padding; None: nothing is padding.
             logits_to_keep: only those of the last so many positions, 0 for all; or of the positions (B, K) int64.
+            document_ids: (B, L) int64, of packed rows: the number of each token's text, 0 at padding.
 
         Returns:
             (B, L or logits_to_keep or K, V).
@@ -79,8 +88,11 @@ class MlmModel(nn.Module):
             attention_mask = torch.ones_like(input_ids, dtype=torch.bool)
         x = self.embedding(input_ids)  # (B, L, D)
         if self.shift is not None and self.beyond is not None:
-            x = x + self.shift(both_neighbours(x, attention_mask, self.beyond.weight))
-        positions, mask = positions_from_mask(attention_mask), bidirectional_mask(attention_mask)
+            x = x + self.shift(both_neighbours(x, attention_mask, self.beyond.weight, document_ids))
+        if document_ids is None:
+            positions, mask = positions_from_mask(attention_mask), bidirectional_mask(attention_mask)
+        else:
+            positions, mask = positions_in_documents(document_ids), document_mask(document_ids)
         h = self.transformer(x, positions, mask, keep=logits_to_keep)
         logits: Tensor = self.head(h)
         return logits

@@ -6,10 +6,11 @@ are asked for, V vocabulary.
 A row is what is given, then the canvas. For a prompt and its answer it is ``PAD... prompt BOS | answer EOS PAD...``:
 the prompt is padded on the left and that padding is not attended; the canvas's padding is attended, masked and scored
 like any word, so that the model learns where an answer ends. Plain text is ``BOS | text EOS PAD...``, and its padding
-is left out, unless the collator is told otherwise.
+is left out, unless the collator is told otherwise. A packed row is several texts, ``BOS | text EOS BOS text EOS ...``,
+none of which sees another.
 """
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from torch import Tensor
 
@@ -24,6 +25,7 @@ class Batch(TypedDict):
     attention_mask: Tensor  # (B, L) bool, False at padding that is not to be written
     eligible: Tensor  # (B, T) bool: the positions of the canvas that may be masked
     index: Tensor  # (B,) int64: what names a row for good; it seeds the row's draws in evaluation
+    document_ids: NotRequired[Tensor]  # (B, L) int64, of packed rows: the number of each token's text, 0 at padding
 
 
 class LossOutput(TypedDict):

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,37 @@ import numpy.typing as npt
 from xlm_runtime.errors import DataError
 
 Array = npt.NDArray[np.int32]
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """A dataset whose examples are made once and kept on the disk: ``job_type=prepare_data`` makes them."""
+
+    @property
+    def directory(self) -> Path:
+        """Where they are kept."""
+        ...
+
+    def is_prepared(self) -> bool:
+        """Whether they are there."""
+        ...
+
+    def prepare(self, report: Any) -> dict[str, dict[str, Any]]:
+        """Make what is not there. Of each split ``documents``, ``empty``, ``tokens``, ``blocks``, and ``waste``, the
+        share of padding (None: unknown). ``report`` is a ``text_progress.Report``.
+        """
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A stream of examples that several devices share, each taking its part."""
+
+    def share(self, rank: int, processes: int, skipped: int = 0) -> Any:
+        """Become the part of this device, without its first ``skipped`` examples; divides itself further among the
+        loader's processes. Returns the stream.
+        """
+        ...
 
 
 def example_index(split: str, place: int) -> int:

@@ -7,6 +7,7 @@ JOBS: dict[str, tuple[str, str]] = {
     "train": ("xlm_runtime.jobs.train.run", "train a model, or continue the run in its directory"),
     "eval": ("xlm_runtime.jobs.eval.run", "every metric of a saved run on a split"),
     "generate": ("xlm_runtime.jobs.generate.run", "predictions of a saved run: a table and JSON lines"),
+    "prepare_data": ("xlm_runtime.jobs.prepare_data.run", "make what training reads: tokenizer, tokens, blocks"),
     "list": ("xlm_runtime.jobs.list.run", "job types, models, experiments and commands"),
 }
 

@@ -16,6 +16,7 @@ def quiet() -> None:
         ".*is smaller than the logging interval.*",
         ".*srun.*",
         ".*sync_dist=True.*",  # metrics are over all processes already
+        ".*`IterableDataset` has `__len__` defined.*",  # EndlessLoader says why
         ".*set_vital.*",  # torchdata calls what torch has deprecated
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):

@@ -88,7 +88,7 @@ def _check_prediction(parts: Parts) -> None:
     collate = parts.datamodule.collators.get(LoaderKind.PREDICTION)
     check = getattr(parts.harness.predictor, "check_batch", None)
     if collate is not None and check is not None:
-        check(collate([parts.datamodule.examples("train")[0]]))  # of the split that every run has
+        check(collate([parts.datamodule.first_training_example()]))  # of the split that every run has
 
 
 def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None) -> None:
@@ -141,7 +141,7 @@ def _introduce(parts: Parts, trainer: pl.Trainer, last: Path | None) -> None:
     parameters = sum(p.numel() for p in harness.parameters() if p.requires_grad)
     rows = {
         "model": f"{cfg.model._target_}, {parameters:,} parameters",
-        "data": f"{cfg.dataset._target_}, {len(parts.datamodule.examples('train')):,} training examples",
+        "data": f"{cfg.dataset._target_}, {parts.datamodule.training_size()}",
         "device": f"{trainer.accelerator.__class__.__name__} x {trainer.num_devices}, {trainer.precision}",
         "run": str(cfg.run_dir) + (f", continued from step {_step(last)}" if last else ""),
     }

@@ -4,7 +4,13 @@ from xlm_runtime.nn.adaptive_norm import AdaptiveGate, AdaptiveLayerNorm, Timest
 from xlm_runtime.nn.attention import SelfAttention, attend
 from xlm_runtime.nn.block import TransformerBlock
 from xlm_runtime.nn.kv_cache import KVCache
-from xlm_runtime.nn.masks import bidirectional_mask, causal_mask, positions_from_mask
+from xlm_runtime.nn.masks import (
+    bidirectional_mask,
+    causal_mask,
+    document_mask,
+    positions_from_mask,
+    positions_in_documents,
+)
 from xlm_runtime.nn.rotary import apply_rotary, rotary_cos_sin
 from xlm_runtime.nn.sampling import (
     SamplingOptions,
@@ -34,11 +40,13 @@ __all__ = [
     "bidirectional_mask",
     "causal_mask",
     "counter_uniforms",
+    "document_mask",
     "gumbel_max",
     "gumbel_noise",
     "init_weights",
     "inverse_cdf",
     "positions_from_mask",
+    "positions_in_documents",
     "rotary_cos_sin",
     "row_uniforms",
     "sample",

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 
-def both_neighbours(x: Tensor, attention_mask: Tensor, beyond: Tensor) -> Tensor:
+def both_neighbours(x: Tensor, attention_mask: Tensor, beyond: Tensor, document_ids: Tensor | None = None) -> Tensor:
     """The features of the previous and of the next position, side by side.
 
     Args:
         x: (B, L, D).
         attention_mask: (B, L) bool.
         beyond: (2, D), what stands for a previous and for a next neighbour that is padding, or beyond the ends.
+        document_ids: (B, L) int64, of packed rows: a neighbour of another document is beyond the ends, too.
 
     Returns:
         (B, L, 2 D).
@@ -22,6 +23,10 @@ def both_neighbours(x: Tensor, attention_mask: Tensor, beyond: Tensor) -> Tensor
     real = attention_mask.to(torch.bool)
     has_before = torch.cat((nobody, real[:, :-1]), dim=1)[..., None]  # (B, L, 1)
     has_after = torch.cat((real[:, 1:], nobody), dim=1)[..., None]
+    if document_ids is not None:
+        same = (document_ids[:, 1:] == document_ids[:, :-1])[..., None]
+        has_before[:, 1:] &= same
+        has_after[:, :-1] &= same
     return torch.cat(
         (torch.where(has_before, x.roll(1, dims=1), before), torch.where(has_after, x.roll(-1, dims=1), after)), dim=-1
     )

@@ -1,4 +1,4 @@
-"""Attention masks and positions, from the mask of real tokens.
+"""Attention masks and positions, from the mask of real tokens, or of packed rows from the numbers of their documents.
 
 A mask is boolean and True means "attend". Every query may attend itself, also where it is padding:
 a row without a single key would turn its softmax into NaN, and a loss that multiplies by zero does
@@ -41,6 +41,41 @@ def bidirectional_mask(attention_mask: Tensor) -> Tensor:
     """
     own = torch.eye(attention_mask.shape[-1], dtype=torch.bool, device=attention_mask.device)
     return attention_mask[:, None, None, :].to(torch.bool) | own
+
+
+def document_mask(document_ids: Tensor, causal: bool = False) -> Tensor:
+    """Each query attends its own document, and itself.
+
+    Args:
+        document_ids: (B, L) int64: the number of each token's document in its row, 0 at padding.
+        causal: only what stands before the query.
+
+    Returns:
+        (B, 1, L, L) bool.
+    """
+    key, query = document_ids[:, None, None, :], document_ids[:, None, :, None]
+    place = torch.arange(document_ids.shape[-1], device=document_ids.device)
+    mask = (key == query) & (key > 0)
+    if causal:
+        mask = mask & (place < place[:, None])
+    return mask | (place == place[:, None])
+
+
+def positions_in_documents(document_ids: Tensor) -> Tensor:
+    """Positions that begin anew with each document; zero at padding.
+
+    Args:
+        document_ids: (B, L) int64: the number of each token's document in its row, 0 at padding; the tokens of a
+            document stand side by side.
+
+    Returns:
+        (B, L) int64.
+    """
+    place = torch.arange(document_ids.shape[-1], device=document_ids.device).expand_as(document_ids)
+    begins = torch.ones_like(document_ids, dtype=torch.bool)
+    begins[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
+    start = torch.where(begins, place, 0).cummax(-1).values
+    return (place - start) * (document_ids > 0)
 
 
 def positions_from_mask(attention_mask: Tensor) -> Tensor:
