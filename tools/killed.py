@@ -1,11 +1,11 @@
 """Kill a run again and again, continue it each time, and compare its end with that of a run that was left alone.
 
     python tools/killed.py                                  20 kills, no loader workers
-    python tools/killed.py --kills 5 --workers 2 model.dropout=0.1
+    python tools/killed.py --kills 5 --workers 2 --data stream
 
-Both train star graphs with ARLM in a directory that is removed afterwards. Most kills come at a random moment of
-training, some while the program still starts. Exits with status 1 unless weights, optimizer, generators, metrics.csv
-and predictions are equal, bit for bit.
+Both train ARLM, on star graphs or on a stream of texts, in a directory that is removed afterwards. Most kills come at a
+random moment of training, some while the program still starts. Exits with status 1 unless weights, optimizer,
+generators, metrics.csv and predictions are equal, bit for bit.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Any
 
 import torch
@@ -25,13 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMAND = (sys.executable, "-m", "xlm_runtime.cli", "job_type=train")
 #: A small model with dropout, so that generators matter; a checkpoint, a log and a validation at different steps.
 WORDS = (
-    "experiment=star_easy_arlm",
     "model.d_model=32",
     "model.num_layers=1",
     "model.num_heads=1",
     "model.d_ff=64",
     "model.dropout=0.1",
-    "dataset.sizes={train: 400, val: 16, test: 8}",
     "batch_size=8",
     "lr_scheduler.num_warmup_steps=20",
     "trainer.accelerator=cpu",
@@ -40,6 +39,19 @@ WORDS = (
     "checkpoint_every_n_steps=7",
     "callbacks.progress.seconds=0",
 )
+#: Star graphs, which stand in memory; or texts, read as a stream.
+DATA = {
+    "star": ("experiment=star_easy_arlm", "dataset.sizes={train: 400, val: 16, test: 8}"),
+    "stream": (
+        "experiment=text_arlm",
+        "dataset.path=corpus.jsonl",
+        "dataset.streaming=true",
+        "dataset.block_size=64",
+        "dataset.stream_window=16",
+        "dataset.eval_documents=8",
+        "predictor.max_new_tokens=4",
+    ),
+}
 
 
 def train(directory: Path, name: str, words: Sequence[str]) -> subprocess.Popen[str]:
@@ -52,6 +64,13 @@ def register(directory: Path, *models: str) -> None:
     """Let commands in ``directory`` find these reference models; without names, ARLM."""
     registry = {name: str(ROOT / "reference-models" / name) for name in models or ("arlm",)}
     (directory / "xlm_models.json").write_text(json.dumps(registry), encoding="utf-8")
+
+
+def prepare(directory: Path) -> None:
+    """Let commands in ``directory`` find ARLM, and a corpus."""
+    register(directory)
+    rows = (json.dumps({"text": text[:2000]}) + "\n" for text in topics.values())
+    (directory / "corpus.jsonl").write_text("".join(rows), encoding="utf-8")
 
 
 def to_the_end(directory: Path, name: str, words: Sequence[str]) -> str:
@@ -127,15 +146,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--data", choices=DATA, default="star")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("words", nargs="*")
     arguments = parser.parse_args()
-    words = [f"num_workers={arguments.workers}", f"trainer.max_steps={arguments.steps}", *arguments.words]
+    words = [
+        *DATA[arguments.data],
+        f"num_workers={arguments.workers}",
+        f"trainer.max_steps={arguments.steps}",
+        *arguments.words,
+    ]
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="xlm-killed-") as name:
         directory = Path(name)
-        register(directory)
+        prepare(directory)
         to_the_end(directory, "whole", words)
         for kill in range(arguments.kills):
             starting = draw.random() < 0.2
@@ -145,7 +170,7 @@ def main() -> None:
             print(f"kill {kill + 1}: {'while starting' if starting else f'behind step {steps[-1]}'}", flush=True)
         to_the_end(directory, "killed", words)
         found = compare(directory / "runs" / "whole", directory / "runs" / "killed")
-    print(f"{arguments.kills} kills, {arguments.steps} steps, {arguments.workers} workers: ", end="")
+    print(f"{arguments.kills} kills, {arguments.steps} steps, {arguments.workers} workers, {arguments.data}: ", end="")
     print("equal, bit for bit" if not found else f"different: {', '.join(found[:10])}")
     sys.exit(bool(found))
 

@@ -87,12 +87,17 @@ def test_a_signal_during_a_validation_stops_after_it(project: Path, xlm: Run) ->
     assert (project / "runs/demo/predictions/val/step=2.jsonl").is_file()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_that_is_killed_ends_like_one_that_is_not(home: Path, workers: int) -> None:
-    killed.register(home)
-    words = [f"num_workers={workers}", "trainer.max_steps=60"]
+@pytest.mark.parametrize(
+    ("data", "workers", "moments"),
+    [("star", 0, [0.0, 0.2]), ("star", 2, [0.1]), ("stream", 0, [0.1]), ("stream", 2, [0.0, 0.2])],
+)
+def test_a_run_that_is_killed_ends_like_one_that_is_not(
+    home: Path, data: str, workers: int, moments: list[float]
+) -> None:
+    killed.prepare(home)
+    words = [*killed.DATA[data], f"num_workers={workers}", "trainer.max_steps=60"]
     killed.to_the_end(home, "whole", words)
-    for seconds in (0.0, 0.05, 0.2):
+    for seconds in moments:
         killed.kill_once(home, "killed", words, seconds, starting=False)
     out = killed.to_the_end(home, "killed", words)
     assert "continued from step" in out or "finished" in out
