@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 CORE := arlm mlm ilm mdlm
-INSTALLED_FROM := constraints.txt requirements-dev.txt runtime/pyproject.toml runtime/setup.py \
+INSTALLED_FROM := constraints.txt requirements-dev.txt requirements-extras.txt runtime/pyproject.toml runtime/setup.py \
 	runtime/xlm_runtime/VERSION $(CORE:%=reference-models/%/setup.py)
 
 .PHONY: help demo test check format sync bench results release docs clean
@@ -17,6 +17,8 @@ $(STAMP): $(INSTALLED_FROM)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt -e runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation \
 		$(CORE:%=-e reference-models/%)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade \
+		--target .venv/extras -r requirements-extras.txt
 	touch $(STAMP)
 
 demo: $(STAMP) ## a fresh repository from the template: train, eval, generate

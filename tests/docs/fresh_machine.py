@@ -72,6 +72,7 @@ class Machine:
             "LANG": "C.UTF-8",
             "LC_ALL": "C.UTF-8",
             "TMPDIR": str(_made(place / "tmp")),
+            "EXTRAS": str(Path(sys.prefix) / "extras"),  # where a page "installs" an extra of the runtime from
             "OMP_NUM_THREADS": "1",
             "XLM_CACHE_DIR": str(cache),
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,15 @@ import yaml
 from outcomes import Run
 
 EXPERIMENT = "experiment=star_easy_my_model"
+#: Where the Makefile has put them: beside the environment, so that other commands start without them.
+EXTRAS = Path(sys.prefix) / "extras"
+
+
+@pytest.fixture(autouse=True)
+def extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes of the test find them."""
+    assert (EXTRAS / "wandb").is_dir(), "make has not installed requirements-extras.txt"
+    monkeypatch.setenv("PYTHONPATH", str(EXTRAS))
 
 
 def test_wandb_beside_the_other_loggers_without_an_account(
