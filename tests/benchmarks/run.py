@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from measurements import (
+    continuing,
     decoding,
     decoding_trained,
     discovery,
@@ -51,6 +52,7 @@ MEASUREMENTS: dict[str, Callable[[Settings], list[Result]]] = {
     "copier": template.measure,
     "first_step": startup.measure_first_step,
     "training": training.measure,
+    "continuing": continuing.measure,
     "text_data": text_data.measure,
     "generation": generation.measure,
     "decoding": decoding.measure,

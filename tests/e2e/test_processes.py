@@ -15,12 +15,10 @@ import pytest
 
 #: star_easy with a batch of 8 a step, and shares of unequal length in the validation (11 examples).
 WORDS = (
-    "experiment=star_easy_arlm",
     "model.d_model=32",
     "model.num_layers=1",
     "model.num_heads=1",
     "model.d_ff=64",
-    "dataset.sizes={train: 100, val: 11, test: 7}",
     "trainer.accelerator=cpu",
     "trainer.val_check_interval=4",
     "trainer.log_every_n_steps=1",
@@ -28,6 +26,7 @@ WORDS = (
     "checkpoint_every_n_steps=3",
     "eval_batch_size=4",
 )
+STAR = ("experiment=star_easy_arlm", "dataset.sizes={train: 100, val: 11, test: 7}")
 STRATEGIES = ("ddp", "fsdp")
 
 
@@ -35,6 +34,7 @@ STRATEGIES = ("ddp", "fsdp")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory from which ARLM is found, and in which the runs of this file stand."""
     directory = tmp_path_factory.mktemp("processes")
+    killed.prepare(directory)
     killed.register(directory, "arlm", "ilm", "mdlm")
     return directory
 
@@ -43,7 +43,8 @@ def train(place: Path, name: str, *words: str, launcher: Sequence[str] = (sys.ex
     """Train and return what was printed; a run that waits for ever fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XLM_")}
     environment |= {"XLM_CACHE_DIR": str(place / "cache"), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [*launcher, "xlm_runtime.cli", *WORDS, f"job_name={name}", *words]
+    data = () if any(word.startswith("experiment=text") for word in words) else STAR
+    command = [*launcher, "xlm_runtime.cli", *data, *WORDS, f"job_name={name}", *words]
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -95,9 +96,9 @@ def test_accumulated_gradients_are_those_of_one_batch(place: Path, alone: list[d
     assert_close(rows(place, "accumulated"), alone)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_two_processes_continue_exactly_and_one_goes_on_alone(place: Path, strategy: str) -> None:
-    words = together(strategy, "model.dropout=0.1")
+@pytest.mark.parametrize(("strategy", "data"), [("ddp", "stream"), ("fsdp", "star")])
+def test_two_processes_continue_exactly(place: Path, strategy: str, data: str) -> None:
+    words = together(strategy, "model.dropout=0.1", *(killed.DATA["stream"] if data == "stream" else ()))
     train(place, f"{strategy}-whole", *words, "trainer.max_steps=8")
     train(place, f"{strategy}-halves", *words, "trainer.max_steps=5")
     train(place, f"{strategy}-halves", *words, "trainer.max_steps=8")
@@ -119,6 +120,7 @@ def test_torchrun_starts_the_processes_too(place: Path, alone: list[dict[str, fl
 
 def test_every_process_stops_at_the_same_step(place: Path) -> None:
     words = [
+        *STAR,
         *WORDS,
         *together("ddp"),
         "job_name=stopped",

@@ -219,3 +219,14 @@ def test_what_does_not_fit_into_memory(project: Path, xlm: Run) -> None:
     hungry = "    def loss_fn(self, batch):\n        torch.empty(10**15)\n"
     write(project / "my_model/my_model/parts.py", PARTS.replace("    def loss_fn(self, batch):\n", hungry))
     xlm(EXPERIMENT).refused("Out of memory: batch_size is 4", "Lower batch_size", "global_batch_size")
+
+
+@pytest.mark.parametrize("job", ["eval", "generate"])
+def test_what_does_not_fit_into_memory_in_evaluation(project: Path, xlm: Run, job: str) -> None:
+    xlm(EXPERIMENT, "job_name=demo").done()
+    hungry = "    def predict(self, batch):\n        torch.empty(10**15)\n"
+    write(project / "my_model/my_model/parts.py", PARTS.replace("    def predict(self, batch):\n", hungry))
+    result = subprocess.run(
+        [*COMMAND[:3], f"job_type={job}", "job_name=demo"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2 and "Out of memory: eval_batch_size is 4. Lower eval_batch_size." in result.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.files import write_text
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.predictions import rows_file, suffix
@@ -21,7 +22,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     print(f"evaluating {saved.path} (step {saved.step}) on {cfg.split}", flush=True)
     harness = saved.parts.harness
     harness.trained_steps, harness.label = saved.step, cfg.get("label")
-    with plain_exits(saved.trainer):
+    with plain_exits(saved.trainer), plain_memory_faults(cfg, "eval_batch_size"):
         saved.trainer.test(harness, datamodule=saved.parts.datamodule, verbose=False)
     metrics = {name: float(value) for name, value in sorted(saved.trainer.callback_metrics.items())}
     file = Path(cfg.run_dir) / f"metrics-{cfg.split}{suffix(harness.label)}.json"

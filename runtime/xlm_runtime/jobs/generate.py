@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.predictions import Row, exact_match, rows_file, write_rows
 from xlm_runtime.saved import load_run
@@ -26,7 +27,7 @@ def run(cfg: DictConfig) -> list[Row]:
         cfg.datamodule.limit = cfg.num_samples if limit is None else min(limit, cfg.num_samples)
     saved = load_run(cfg)
     print(f"generating with {saved.path} (step {saved.step}) on {cfg.split}", flush=True)
-    with plain_exits(saved.trainer):
+    with plain_exits(saved.trainer), plain_memory_faults(cfg, "eval_batch_size"):
         batches = saved.trainer.predict(saved.parts.harness, datamodule=saved.parts.datamodule) or []
     rows: list[Row] = [row for batch in batches for row in batch]
     # Beside the rows of an evaluation, which has them for the whole split.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 
 from measurements.common import Result, Seconds, Settings, alternate, fastest, process_seconds, program, run
 
@@ -62,19 +63,16 @@ def measure_first_step(settings: Settings) -> list[Result]:
 
 
 def _first_step(settings: Settings, number: int) -> Seconds:
-    stamp = settings.work / f"first-step-{number}"
+    words = ["experiment=star_easy_arlm", "trainer.max_steps=1"]
+    return seconds_to_first_step(settings, [*words, f"job_name=first-step-{number}"])
+
+
+def seconds_to_first_step(settings: Settings, words: Sequence[str]) -> Seconds:
+    """From the start of ``xlm job_type=train`` to the end of the first step that this process makes."""
+    stamp = settings.work / "first-step"
+    stamp.unlink(missing_ok=True)
+    callback = f"+callbacks.first_step={{_target_: measurements.first_step.FirstStep, file: {stamp}}}"
     start = time.time()
-    run(
-        [
-            program("xlm"),
-            "job_type=train",
-            f"job_name=first-step-{number}",
-            "experiment=star_easy_arlm",
-            "trainer.max_steps=1",
-            "+callbacks.first_step._target_=measurements.first_step.FirstStep",
-            f"+callbacks.first_step.file={stamp}",
-        ],
-        settings.work,
-    )
+    run([program("xlm"), "job_type=train", *words, callback], settings.work)
     finished, processor = json.loads(stamp.read_text(encoding="utf-8"))
     return Seconds(finished - start, processor)

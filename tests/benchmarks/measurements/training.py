@@ -43,6 +43,14 @@ SIZES = (
         prior="0.94",
     ),
     Size(
+        "the same with averaged weights",
+        ["model.d_model=128", "model.num_layers=4", "model.d_ff=512", "batch_size=64", "ema_decay=0.999"],
+        segment=5,
+        segments=(40, 10),
+        aim=0.95,
+        prior="",
+    ),
+    Size(
         "d64 x 2 layers, batch 8 x 42",
         ["model.d_model=64", "model.num_layers=2", "model.d_ff=256", "batch_size=8"],
         segment=50,
