@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from releases import OLD, OLDEST, two_releases
+from releases import OLD, OLDEST
 from rendering import files_of, run, succeed
 from snapshot import git, release
 from tiny_models import make_model, register
@@ -15,15 +15,8 @@ NAME = "handmade"
 EXCLUDED = ("/handmade", "/configs", "/tests/test_loss.py", "/tests/test_train.py")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    checkout = tmp_path_factory.mktemp("adoption") / "xlm-template"
-    two_releases(checkout)
-    return checkout
-
-
 @pytest.fixture
-def adopted(template: Path, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
+def adopted(published: Path, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
     """The repository after its adoption, and the files that it had before."""
     repository = make_model(tmp_path / "work" / NAME, NAME)
     register(repository.parent, {NAME: NAME})
@@ -34,7 +27,7 @@ def adopted(template: Path, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
     before = files_of(repository)
     excluded = [word for path in EXCLUDED for word in ("--exclude", path)]
     words = ["--quiet", "--defaults", "--overwrite", "--vcs-ref", OLDEST, "-d", f"model_name={NAME}", *excluded]
-    succeed(["copier", "copy", *words, str(template), "."], repository)
+    succeed(["copier", "copy", *words, str(published), "."], repository)
     release(repository, "adopted")
     return repository, before
 

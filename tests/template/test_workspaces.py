@@ -6,33 +6,26 @@ import json
 from pathlib import Path
 
 import pytest
-from releases import OLD, OLDEST, two_releases
+from releases import OLD, OLDEST
 from rendering import files_of, run, succeed
 from snapshot import git, release
 
 NAMES = ("first_model", "second_model")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    checkout = tmp_path_factory.mktemp("workspaces") / "xlm-template"
-    two_releases(checkout)
-    return checkout
-
-
-def copy(template: Path, name: str, workspace: Path, *words: str) -> None:
+def copy(published: Path, name: str, workspace: Path, *words: str) -> None:
     answers = ["--vcs-ref", OLDEST, "-d", f"model_name={name}", "-d", "starting_point=arlm", *words]
-    succeed(["copier", "copy", "--quiet", "--defaults", *answers, str(template), name], workspace)
+    succeed(["copier", "copy", "--quiet", "--defaults", *answers, str(published), name], workspace)
 
 
 @pytest.fixture
-def workspace(template: Path, tmp_path: Path) -> Path:
+def workspace(published: Path, tmp_path: Path) -> Path:
     """Two models below one registry, each with an answers file of its own name, and work that is neither's."""
     directory = tmp_path / "workspace"
     directory.mkdir()
     git(directory, "init", "--quiet")
     for name in NAMES:
-        copy(template, name, directory, "--answers-file", f".copier-answers.{name}.yml")
+        copy(published, name, directory, "--answers-file", f".copier-answers.{name}.yml")
     (directory / "xlm_models.json").write_text(json.dumps({name: name for name in NAMES}), encoding="utf-8")
     (directory / "README.md").write_text("Two models.\n", encoding="utf-8")
     release(directory, "made")
@@ -72,7 +65,7 @@ def test_an_update_of_one_leaves_all_else_alone(workspace: Path) -> None:
     assert git(workspace, "status", "--porcelain") == ""
 
 
-def test_a_model_joins_a_repository_that_is_there(template: Path, tmp_path: Path) -> None:
+def test_a_model_joins_a_repository_that_is_there(published: Path, tmp_path: Path) -> None:
     """Nothing of the repository is touched, by the copy or by a later update."""
     repository = tmp_path / "research"
     (repository / "src").mkdir(parents=True)
@@ -81,7 +74,7 @@ def test_a_model_joins_a_repository_that_is_there(template: Path, tmp_path: Path
     git(repository, "init", "--quiet")
     release(repository, "mine")
     own = files_of(repository)
-    copy(template, "new_model", repository)
+    copy(published, "new_model", repository)
     (repository / "xlm_models.json").write_text('{"new_model": "new_model"}', encoding="utf-8")
     assert "star_easy_new_model" in succeed(["xlm"], repository)
     release(repository, "with-a-model")
