@@ -85,7 +85,8 @@ def test_the_script_for_updates_ends_well_without_one(project: Path) -> None:
 def test_the_message_after_an_update_names_the_version(project: Path) -> None:
     done = update(project, "--vcs-ref", NEXT)
     assert f"my_model is at version {NEXT.removeprefix('v')} of the template" in done.stderr
-    assert 'pip install --editable ".[dev]"' in done.stderr
+    for text in ('pip install --editable ".[dev]"', "git status --short", "xlm-template/blob/main/CHANGELOG.md"):
+        assert text in done.stderr
 
 
 def test_a_moved_file_takes_its_edits_along_and_needs_trust_for_that_update_alone(project: Path) -> None:
@@ -109,6 +110,17 @@ def test_a_file_that_its_user_has_moved_already_is_no_obstacle(project: Path) ->
     done = update(project, "--vcs-ref", MOVED, "--trust")
     assert done.returncode == 0, done.stderr
     assert (project / "scripts/mine").is_file()
+
+
+def test_a_file_of_the_users_own_at_the_new_place_costs_neither(project: Path) -> None:
+    edit_and_commit(project)
+    (project / "scripts/verify").write_text("# own\n", encoding="utf-8")
+    release(project, "own")
+    done = update(project, "--vcs-ref", MOVED, "--trust")
+    assert done.returncode == 0, done.stderr
+    assert "# mine" in (project / "scripts/check.mine").read_text(encoding="utf-8")
+    assert "# own" in (project / "scripts/verify").read_text(encoding="utf-8")
+    assert "scripts/verify" in git(project, "ls-files", "--unmerged")
 
 
 def test_a_project_may_begin_to_follow_its_starting_point(project: Path) -> None:
