@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from releases import OLD, OLDEST
 from rendering import files_of, run, succeed
 from snapshot import git, release
+from test_workflows import faults
 
 NAMES = ("first_model", "second_model")
 
@@ -63,6 +65,32 @@ def test_an_update_of_one_leaves_all_else_alone(workspace: Path) -> None:
     release(workspace, "updated")
     succeed(["copier", "update", "--quiet", "--defaults", *words[-2:]], first)
     assert git(workspace, "status", "--porcelain") == ""
+
+
+def test_the_script_of_a_model_finds_its_own_answers(workspace: Path) -> None:
+    succeed(["second_model/scripts/update"], workspace)
+    changed = git(workspace, "diff", "--name-only").split()
+    assert changed and all(path.startswith("second_model/") for path in changed)
+    (workspace / "first_model/.copier-answers.yml").write_text("{}\n", encoding="utf-8")
+    release(workspace, "two-files-of-answers")
+    done = run(["first_model/scripts/update"], workspace)
+    assert done.returncode == 1
+    assert "Found .copier-answers.first_model.yml and .copier-answers.yml" in done.stderr
+    assert "Name it with --answers-file." in done.stderr
+
+
+def test_the_workflows_work_at_the_root_as_documented(workspace: Path) -> None:
+    """With a last line that says where their commands run; other paths of theirs are read at the root."""
+    for file in (workspace / "first_model/.github/workflows").iterdir():
+        text = file.read_text(encoding="utf-8") + "defaults: {run: {working-directory: first_model}}\n"
+        moved = workspace / ".github/workflows" / f"first_model-{file.name}"
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        moved.write_text(text, encoding="utf-8")
+        assert faults(moved, workspace) == []
+    (job,) = yaml.safe_load((workspace / ".github/workflows/first_model-ci.yml").read_text(encoding="utf-8"))["jobs"].values()
+    (python,) = [step["with"] for step in job["steps"] if "setup-python" in step.get("uses", "")]
+    for pattern in python["cache-dependency-path"].split():
+        assert list(workspace.glob(pattern)), pattern
 
 
 def test_a_model_joins_a_repository_that_is_there(published: Path, tmp_path: Path) -> None:
