@@ -7,6 +7,9 @@ A file that the template no longer renders, because it was removed or renamed, o
 takes its edits along: Copier deletes it, whatever its user has written there. So in a project of the last release every
 file is edited, the project is updated to the working tree, and the edits are looked for. Each must be found: in its
 place, in a new one by a migration, or between the marks of a conflict.
+
+The working tree is taken for the release that its VERSION names, where there is none yet; so a migration for another
+version is of no use to `make release`. Earlier releases than the last are the upgrade matrix's business.
 """
 
 import argparse
@@ -16,14 +19,13 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from snapshot import clone, git, release, releases
+from snapshot import clone, git, next_tag, release, releases
 
 from xlm_runtime.scaffold import ANSWERS_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "guarded_model"
 EDIT = "edited by its user"
-NEXT = "v99999"
 REMEDY = """\
 An update would delete these files together with what their users have written there:
 {files}
@@ -32,13 +34,20 @@ If the template has the file at another place now, let a migration move it, in c
     _migrations:
       - version: <the version of the next release>
         when: "{{{{ _stage == 'before' }}}}"
-        command: "test ! -e OLD || git mv OLD NEW"
+        command: "test ! -e OLD || {{ mkdir -p $(dirname NEW); git mv OLD NEW || git mv OLD OLD.mine; }}"
 
-That update then needs `--trust`; say so in CHANGELOG.md. If there is no such file any more, exclude it on update, in
-copier.yml: it stays where it is, as the user's own.
+(OLD.mine is for who has a file NEW already.) Change no line of it in the same release: an edited one would become a
+conflict. That update then needs `--trust`; say so in CHANGELOG.md.
+
+If there is no such file any more, exclude it on update, in copier.yml: it stays where it is, as the user's own.
 
     _exclude:
       - '{{% if _copier_operation == "update" %}}/OLD{{% endif %}}'"""
+
+DROPPED = """\
+The template has no starting point {points} any more, and {since} had: what began there could not be updated at all,
+for a recorded answer must be among the choices. Keep it in copier.yml (`starting_point`, `points`) and in
+reference-models/, and say in its choice that it is kept for those who have it."""
 
 
 def main() -> int:
@@ -58,9 +67,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="xlm-guard-") as directory:
         checkout = Path(directory) / "xlm-template"
         clone(options.repository, checkout)
-        release(checkout, NEXT)
+        tag = next_tag(options.repository)
+        release(checkout, tag)
         chosen = options.points or points(checkout, since)
-        lost = [loss for point in chosen for loss in losses(checkout, since, point, Path(directory))]
+        if dropped := [point for point in chosen if point not in points(checkout, tag)]:
+            print(DROPPED.format(points=", ".join(dropped), since=since), file=sys.stderr)
+            return 1
+        lost = [loss for point in chosen for loss in losses(checkout, since, tag, point, Path(directory))]
     if lost:
         print(REMEDY.format(files="".join(f"  {file}\n" for file in lost)), file=sys.stderr)
         return 1
@@ -69,12 +82,12 @@ def main() -> int:
 
 
 def points(checkout: Path, since: str) -> list[str]:
-    """The starting points of a release; one that is gone since cannot be updated at all, and is told by Copier."""
+    """The starting points of a release."""
     questions = yaml.safe_load(git(checkout, "show", f"{since}:copier.yml"))
     return list(questions["starting_point"]["choices"].values())
 
 
-def losses(checkout: Path, since: str, point: str, directory: Path) -> list[str]:
+def losses(checkout: Path, since: str, tag: str, point: str, directory: Path) -> list[str]:
     """The files of one starting point whose edits an update loses, each with the starting point in words."""
     lost = []
     for follow in ("false", "true"):
@@ -90,7 +103,7 @@ def losses(checkout: Path, since: str, point: str, directory: Path) -> list[str]
                 stream.write(f"\n# {EDIT}: {file}\n")
         git(project, "init", "--quiet")
         release(project, "edited")
-        copier(["update", "--trust", "--vcs-ref", NEXT], project)
+        copier(["update", "--trust", "--vcs-ref", tag], project)
         kept = "\n".join((project / file).read_text(encoding="utf-8", errors="replace") for file in files(project))
         lost += [
             f"{file} ({point}, follow_starting_point {follow})" for file in edited if f"{EDIT}: {file}" not in kept

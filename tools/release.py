@@ -6,12 +6,13 @@ then a commit is made with the tag vX.Y.Z on it. Nothing is pushed. Where anythi
 
 import argparse
 import re
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from snapshot import VERSION_FILE, git, releases
+from snapshot import VERSION_FILE, git, numbers, releases
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANGELOG = Path("CHANGELOG.md")
@@ -37,6 +38,8 @@ def main() -> int:
     if fault := what_is_wrong(repository, version):
         print(f"make release: {fault}", file=sys.stderr)
         return 2
+    before = git(repository, "rev-parse", "HEAD").strip()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         write_version(repository, version)
         run([sys.executable, "tools/sync.py"], repository)
@@ -45,22 +48,22 @@ def main() -> int:
         # By the maintainer's own name and signature: without any settings of ours.
         run(["git", "add", "--all"], repository)
         run(["git", "commit", "--quiet", "--message", f"Release {version}"], repository)
+        run(["git", "tag", "--annotate", "--message", f"Release {version}", f"v{version}"], repository)
     except BaseException as error:
-        git(repository, "reset", "--quiet", "--hard")
+        git(repository, "reset", "--quiet", "--hard", before)
         git(repository, "clean", "--quiet", "--force", "--", "reference-models")
         if not isinstance(error, subprocess.CalledProcessError):
             raise
         print(f"make release: {' '.join(error.cmd)} failed; nothing has changed", file=sys.stderr)
         return 1
-    run(["git", "tag", "--annotate", "--message", f"Release {version}", f"v{version}"], repository)
     print(f"v{version} is tagged. Look at it, then: git push --follow-tags")
     return 0
 
 
 def what_is_wrong(repository: Path, version: str) -> str:
     """Why no release of this version can be made now; empty if it can."""
-    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        return f"'{version}' is no version; expected three numbers: make release VERSION=0.2.0"
+    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", version):
+        return f"'{version}' is no version; expected three numbers without leading zeros: make release VERSION=0.2.0"
     if changed := git(repository, "status", "--porcelain"):
         return f"there are open changes; commit them first:\n{changed.rstrip()}"
     tags = releases(repository)
@@ -70,10 +73,6 @@ def what_is_wrong(repository: Path, version: str) -> str:
     if not re.split(r"(?m)^## ", section)[0].strip():
         return f"{CHANGELOG} says nothing under '{UNRELEASED.strip()}': what does this release bring?"
     return ""
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def write_version(repository: Path, version: str) -> None:

@@ -1,5 +1,6 @@
 """The working tree as a release of a git repository: what Copier takes a template from."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -52,3 +53,14 @@ def releases(repository: Path) -> list[str]:
 def version(repository: Path) -> str:
     """What the working tree's VERSION says."""
     return (repository / VERSION_FILE).read_text(encoding="utf-8").strip()
+
+
+def next_tag(repository: Path) -> str:
+    """The tag of the working tree as the next release: its version's, or one above all where that is released."""
+    own = version(repository)
+    return "v99999" if any(numbers(tag) >= numbers(own) for tag in releases(repository)) else f"v{own}"
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """What versions and tags are compared by."""
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))

@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: which runtime to depend on, and where the configs go when this is installed."""
+"""What pyproject.toml cannot say: what to depend on, and where the configs go when this is installed."""
 
 import re
 import sys
@@ -26,6 +26,13 @@ def runtime() -> str:
     return f"xlm-runtime=={version[1]}" if version and version[1] in installed else pin
 
 
+def own() -> list[str]:
+    """The requirements of requirements/own.txt, if it is there: the model's own, which no update touches."""
+    file = HERE / "requirements" / "own.txt"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
+
+
 def config_packages() -> list[str]:
     """configs/ and all directories in it, as packages: setuptools wants each directory with data to be one."""
     root = HERE / "configs"
@@ -34,7 +41,7 @@ def config_packages() -> list[str]:
 
 
 setup(
-    install_requires=[runtime()],
+    install_requires=[runtime(), *own()],
     # In a wheel, configs/ stands within the package: a model is found together with its configs.
     packages=[*find_packages(str(HERE), include=[NAME, f"{NAME}.*"]), *config_packages()],
     package_dir={NAME: NAME, f"{NAME}.configs": "configs"},

@@ -1,7 +1,11 @@
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from releases import OLDEST, two_releases
+from rendering import succeed
+from snapshot import git, release
 
 from xlm_runtime.scaffold import render, template_source
 
@@ -11,6 +15,31 @@ def template() -> Iterator[Path]:
     """The template as the working tree has it, outside of git: Copier would take the latest tag."""
     with template_source() as source:
         yield source
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template as a git repository with the releases OLDEST and OLD."""
+    checkout = tmp_path_factory.mktemp("published") / "xlm-template"
+    two_releases(checkout)
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def begun(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of the older of the two releases, in git."""
+    directory = tmp_path_factory.mktemp("begun")
+    words = ["--quiet", "--defaults", "--vcs-ref", OLDEST, "-d", "model_name=my_model", str(published), "my_model"]
+    succeed(["copier", "copy", *words], directory)
+    git(directory / "my_model", "init", "--quiet", "--initial-branch", "main")
+    release(directory / "my_model", "made")
+    return directory / "my_model"
+
+
+@pytest.fixture
+def project(begun: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be worked on."""
+    return Path(shutil.copytree(begun, tmp_path / "my_model"))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 v0.0.1, v0.0.2   invented: the working tree with some of its lines and files taken back
 v*               the tags of this repository
 the working tree, with a tag above all of these
-v99.0.0          invented: a line more here and there
+v100000.0.0      invented: a line more here and there
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
 from rendering import ROOT, STARTING_POINTS
-from snapshot import VERSION_FILE, clone, lay, release, releases, version
+from snapshot import VERSION_FILE, clone, git, lay, next_tag, numbers, release, releases
 
-OLDEST, OLD, NEXT = "v0.0.1", "v0.0.2", "v99.0.0"
+OLDEST, OLD, NEXT = "v0.0.1", "v0.0.2", "v100000.0.0"
 COPIER_YML = Path("copier.yml")
+#: The first that there is does not exist yet in OLDEST.
+MANAGED = ("template/.pre-commit-config.yaml", "template/MANIFEST.in")
 
 
 def repository(directory: Path, change: Callable[[Path], None] = lambda directory: None) -> str:
     """Make the repository with all releases; returns the tag of the working tree, after ``change`` of its files."""
     clone(ROOT, directory)
-    current = own_tag(version(ROOT), releases(directory))
+    current = next_tag(directory)
     for tag, age in ((OLDEST, make_oldest), (OLD, make_old), (current, change), (NEXT, make_next)):
         age(directory)
         release(directory, tag)
@@ -48,9 +51,11 @@ def earlier(checkout: Path, current: str) -> list[str]:
     return [tag for tag in releases(checkout) if tag not in (current, NEXT)]
 
 
-def own_tag(version: str, tags: list[str]) -> str:
-    """A tag for the working tree: its version's, or one right above it where that is released."""
-    return f"v{version}" if f"v{version}" not in tags else f"v{version}.post1"
+def trust(checkout: Path, old: str, new: str) -> list[str]:
+    """`--trust`, where a migration lies between two releases, and nowhere else."""
+    migrations = yaml.safe_load(git(checkout, "show", f"{new}:copier.yml")).get("_migrations", [])
+    asked = any(numbers(old) < numbers(migration["version"]) <= numbers(new) for migration in migrations)
+    return ["--trust"] if asked else []
 
 
 # -- what the invented releases have, and have not -----------------------------------------------------------------
@@ -60,7 +65,7 @@ def make_oldest(directory: Path) -> None:
     """Other lines in every class of file, a managed file that does not exist yet, a seed that is dropped later."""
     make_old(directory)
     set_version(directory, OLDEST)
-    (directory / "template/.pre-commit-config.yaml").unlink()
+    next(file for file in map(directory.joinpath, MANAGED) if file.exists()).unlink()
     add_line(directory / "template/scripts/check", OLDEST)
     add_line(directory / "template/setup.py.jinja", OLDEST)
     for point in STARTING_POINTS:
@@ -98,7 +103,9 @@ def set_version(directory: Path, tag: str) -> None:
 
 
 def add_line(file: Path, tag: str) -> None:
-    """A comment before the first line that is none: in the middle, so that what is appended is no conflict."""
+    """A comment before the first line that is none. What is lawfully gone has none."""
+    if not file.exists():
+        return
     comment = f"<!-- {tag} -->\n" if ".md" in file.name else f"# {tag}\n"
     first = {".py": r"(from|import) ", ".md": r"\S"}.get(Path(file.name.removesuffix(".jinja")).suffix, r"[^#\s]")
     insert_before(file, rf"(?m)^{first}", comment)

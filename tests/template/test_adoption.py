@@ -5,36 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from releases import OLD, OLDEST, two_releases
+from releases import OLD, OLDEST, replace
 from rendering import files_of, run, succeed
-from snapshot import git, release
-from tiny_models import make_model, register
+from snapshot import clone, git, release
+from tiny_models import make_model, register, write
 
 NAME = "handmade"
-#: All that is the model's own.
-EXCLUDED = ("/handmade", "/configs", "/tests/test_loss.py", "/tests/test_train.py")
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    checkout = tmp_path_factory.mktemp("adoption") / "xlm-template"
-    two_releases(checkout)
-    return checkout
+#: What a repository has before its adoption, besides the model; all but the last is kept.
+FILES = {
+    "README.md": "Written by hand.\n",
+    ".gitignore": "data/\n",
+    "LICENSE": "All rights reserved.\n",
+    "CHANGELOG.md": "# 1.0\n",
+    "configs/commands.yaml": "{}\n",
+    f"configs/collator/lm_{NAME}.yaml": "_target_: handmade.parts.Collator\nlength: 8\n",
+    "setup.py": "from setuptools import setup\n\nsetup(name='handmade')\n",
+}
 
 
 @pytest.fixture
-def adopted(template: Path, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
+def adopted(published: Path, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
     """The repository after its adoption, and the files that it had before."""
     repository = make_model(tmp_path / "work" / NAME, NAME)
     register(repository.parent, {NAME: NAME})
-    (repository / "README.md").write_text("Written by hand.\n", encoding="utf-8")
-    (repository / "setup.py").write_text("from setuptools import setup\n\nsetup(name='handmade')\n", encoding="utf-8")
+    for path, text in {**FILES, "data/large.bin": "large"}.items():
+        write(repository / path, text)
     git(repository, "init", "--quiet")
     release(repository, "handmade")
     before = files_of(repository)
-    excluded = [word for path in EXCLUDED for word in ("--exclude", path)]
-    words = ["--quiet", "--defaults", "--overwrite", "--vcs-ref", OLDEST, "-d", f"model_name={NAME}", *excluded]
-    succeed(["copier", "copy", *words, str(template), "."], repository)
+    words = ["--quiet", "--defaults", "--overwrite", "--vcs-ref", OLDEST, "-d", f"model_name={NAME}", "-d", "adopted=true"]
+    succeed(["copier", "copy", *words, str(published), "."], repository)
     release(repository, "adopted")
     return repository, before
 
@@ -46,6 +46,7 @@ def test_the_model_is_as_it_was_and_the_rest_is_the_templates(adopted: tuple[Pat
     for path in (".copier-answers.yml", "pyproject.toml", "requirements/xlm.txt", "tests/test_contract.py"):
         assert path in after
     assert not (repository / "tests/test_loss.py").exists()
+    assert git(repository, "ls-files", "data") == ""  # its own .gitignore still holds
     registered = succeed(["xlm"], repository)
     assert "star_easy_handmade" in registered
     trained = succeed(["xlm", "job_type=train", "experiment=star_easy_handmade", "job_name=first"], repository)
@@ -71,4 +72,30 @@ def test_updates_leave_the_model_alone(adopted: tuple[Path, dict[str, bytes]]) -
     changed = {path for path in earlier.keys() | after.keys() if earlier.get(path) != after.get(path)}
     assert changed == {".copier-answers.yml", "requirements/xlm.txt", "setup.py"}
     assert f"# {OLDEST}".encode() not in after["setup.py"]
-    assert after["README.md"] == before["README.md"]
+    assert {path for path in FILES if after[path] != before[path]} == {"setup.py"}
+
+
+def test_no_release_conflicts_with_files_of_the_models_own(adopted: tuple[Path, dict[str, bytes]], published: Path) -> None:
+    """Where the template has a file of the same name, and changes it."""
+    repository, before = adopted
+    checkout = repository.parent / "xlm-template"
+    clone(published, checkout)
+    for path in (
+        "template/{{ model_name }}/__init__.py.jinja",
+        "template/configs/commands.yaml.jinja",
+        "reference-models/skeleton/configs/collator/lm_skeleton.yaml",
+        "template/.gitignore.jinja",
+        "template/CHANGELOG.md.jinja",
+        "template/LICENSE.jinja",
+        "template/tests/test_train.py.jinja",
+    ):
+        text = (checkout / path).read_text(encoding="utf-8")
+        (checkout / path).write_text(f"# theirs\n{text}# theirs\n", encoding="utf-8")
+    release(checkout, "v0.0.3")
+    replace(repository / ".copier-answers.yml", str(published), str(checkout))
+    release(repository, "elsewhere")
+    succeed(["scripts/update"], repository)
+    after = files_of(repository)
+    assert {path for path in before if after[path] != before[path]} == {"setup.py"}
+    assert "_commit: v0.0.3" in (repository / ".copier-answers.yml").read_text(encoding="utf-8")
+    assert not [path for path, text in after.items() if b"# theirs" in text]

@@ -16,7 +16,8 @@ MOVE = """\
 _migrations:
   - version: v0.1.0
     when: "{{ _stage == 'before' }}"
-    command: "test ! -e scripts/check || git mv scripts/check scripts/verify"
+    command: "test ! -e scripts/check || { mkdir -p $(dirname scripts/verify); git mv scripts/check scripts/verify \
+      || git mv scripts/check scripts/check.mine; }"
 
 """
 
@@ -28,6 +29,11 @@ def rename(checkout: Path) -> None:
 def rename_with_a_migration(checkout: Path) -> None:
     rename(checkout)
     insert_before(checkout / COPIER_YML, r"(?m)^_message_after_copy", MOVE)
+
+
+def rename_with_a_migration_of_another_version(checkout: Path) -> None:
+    rename_with_a_migration(checkout)
+    replace(checkout / COPIER_YML, MOVE, MOVE.replace("v0.1.0", "v999999.0.0"))
 
 
 def remove_and_say_so(checkout: Path) -> None:
@@ -47,6 +53,7 @@ def make_a_seed_of_what_is_managed(checkout: Path) -> None:
 CASES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "renamed": (rename, ["scripts/check (arlm, follow_starting_point false)"]),
     "renamed_with_a_migration": (rename_with_a_migration, []),
+    "renamed_for_another_version": (rename_with_a_migration_of_another_version, ["scripts/check (arlm, follow"]),
     "dropped": (remove_and_say_so, []),
     "now_a_seed": (make_a_seed_of_what_is_managed, ["setup.py (arlm, follow_starting_point false)"]),
     "seed": (drop_a_seed, ["star_easy_reversed_guarded_model.yaml (arlm, follow_starting_point true)"]),
@@ -77,6 +84,16 @@ def test_a_file_that_is_gone_must_leave_its_edits_somewhere(released: Path, tmp_
     for text in (*lost, "_migrations:", "_exclude:"):
         assert text in done.stderr
     assert ("follow_starting_point false)" in done.stderr) is (case != "seed")  # a seed that is not followed stays
+
+
+def test_a_starting_point_that_is_gone_is_told_with_its_own_remedy(released: Path, tmp_path: Path) -> None:
+    checkout = tmp_path / "xlm-template"
+    clone(released, checkout)
+    insert_before(checkout / COPIER_YML, r'(?m)^    "mdlm: masked', "    # ")
+    words = [sys.executable, str(ROOT / "tools/guard.py"), "--since", SINCE, "--repository", str(checkout)]
+    done = run(words, tmp_path)
+    assert done.returncode == 1 and "no starting point mdlm any more" in done.stderr, done.stderr
+    assert "_migrations" not in done.stderr
 
 
 def test_a_release_that_is_none_is_told(released: Path, tmp_path: Path) -> None:

@@ -119,3 +119,17 @@ def test_any_other_pin_stands_as_it_is(make: Make, tmp_path: Path, pin: str) -> 
     project = make("my_model")
     (project / "requirements/xlm.txt").write_text(f"{pin}\n", encoding="utf-8")
     assert requirements(wheel_of(project, tmp_path)) == [pin]
+
+
+def test_dependencies_of_the_models_own_stand_beside_the_pin(make: Make, tmp_path: Path) -> None:
+    """In a file that the template does not have, so that no update touches it; an sdist carries it."""
+    project = make("my_model")
+    assert not (project / "requirements/own.txt").exists()
+    (project / "requirements/own.txt").write_text(
+        "# trees\neinops>=0.8\n\ntomli ; python_version < '3.11'  # old\n", encoding="utf-8"
+    )
+    expected = [f"xlm-runtime=={__version__}", "einops>=0.8", 'tomli; python_version < "3.11"']
+    command = "from setuptools import build_meta; build_meta.build_sdist('dist')"
+    succeed([sys.executable, "-c", command], project)
+    (sdist,) = (project / "dist").glob("*.tar.gz")
+    assert requirements(wheel_of(sdist, tmp_path)) == expected

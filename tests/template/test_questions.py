@@ -57,6 +57,7 @@ def test_only_the_name_has_to_be_given(answer: Answer) -> None:
         "copyright_year": "2026",
         "runtime_source": "git",
         "follow_starting_point": False,
+        "adopted": False,
     }
 
 

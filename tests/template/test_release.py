@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -42,7 +43,7 @@ def test_a_release_has_its_version_everywhere(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "told"),
-    [("7.1", "'7.1' is no version"), ("v7.1.0", "is no version"), ("0.0.9", "not above"), ("0.0.8", "not above")],
+    [("7.1", "'7.1' is no version"), ("v7.1.0", "is no version"), ("07.1.0", "is no version"), ("0.0.9", "not above"), ("0.0.8", "not above")],
 )
 def test_a_version_that_cannot_be_released(checkout: Path, version: str, told: str) -> None:
     refused(checkout, version, told)
@@ -62,17 +63,40 @@ def test_a_release_has_something_to_say(checkout: Path) -> None:
 def test_a_failure_leaves_everything_as_it_was(checkout: Path) -> None:
     (checkout / "reference-models/arlm/configs/model/arlm_small.yaml").unlink()  # listed, so that sync fails
     release(checkout, "v0.0.10")
+    before = state(checkout)
     done = make_release(checkout, "7.1.0")
     assert done.returncode == 1 and "nothing has changed" in done.stderr
-    assert git(checkout, "status", "--porcelain") == ""
-    assert "v7.1.0" not in git(checkout, "tag")
+    assert state(checkout) == before
+
+
+def test_a_tag_that_cannot_be_made_leaves_no_commit(checkout: Path) -> None:
+    git(checkout, "config", "tag.gpgSign", "true")
+    git(checkout, "config", "gpg.program", "false")
+    before = state(checkout)
+    done = make_release(checkout, "7.1.0")
+    assert done.returncode == 1 and "git tag" in done.stderr and "nothing has changed" in done.stderr
+    assert state(checkout) == before
+
+
+def test_a_release_that_is_ended_leaves_everything_as_it_was(checkout: Path) -> None:
+    hook = checkout / ".git/hooks/pre-commit"
+    hook.write_text("#!/bin/sh\nkill -TERM $(ps -o ppid= -p $PPID)\nsleep 2\n", encoding="utf-8")
+    hook.chmod(0o755)
+    before = state(checkout)
+    done = make_release(checkout, "7.1.0")
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert state(checkout) == before
+
+
+def state(checkout: Path) -> str:
+    return git(checkout, "rev-parse", "HEAD") + git(checkout, "status", "--porcelain") + git(checkout, "tag")
 
 
 def refused(checkout: Path, version: str, told: str) -> None:
-    before = git(checkout, "rev-parse", "HEAD") + git(checkout, "status", "--porcelain") + git(checkout, "tag")
+    before = state(checkout)
     done = make_release(checkout, version)
     assert done.returncode == 2 and told in done.stderr
-    assert git(checkout, "rev-parse", "HEAD") + git(checkout, "status", "--porcelain") + git(checkout, "tag") == before
+    assert state(checkout) == before
 
 
 @pytest.mark.parametrize(("tag", "status"), [(f"v{version(ROOT)}", 0), ("v0.0.1", 1), ("v", 1)])

@@ -70,6 +70,7 @@ def test_every_option_reaches_its_question(tmp_path: Path) -> None:
         "copyright_year": "2026",
         "runtime_source": "index",
         "follow_starting_point": False,
+        "adopted": False,
     }
     assert "my_model" in succeed(["xlm"], tmp_path)
 

@@ -1,4 +1,4 @@
-"""Single updates: conflicts, moved files, what is refused; and that a refused update has changed nothing."""
+"""Single updates: conflicts, moved files, files that git does not see."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     release(checkout, FIRST)
     set_version(checkout, NEXT)
     replace(checkout / "template/scripts/check", "set -euo pipefail", "set -euo pipefail # theirs")
+    (checkout / "template/notes.local").write_text("theirs\n", encoding="utf-8")
+    # Shorter than now: an update replaces the very script that runs.
+    (checkout / "template/scripts/update").write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
     add_line(checkout / "reference-models/skeleton/skeleton/loss_skeleton.py", NEXT)
     release(checkout, NEXT)
     lay(ROOT, checkout)
@@ -34,12 +37,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkout
 
 
-@pytest.fixture
-def project(template: Path, tmp_path: Path) -> Path:
-    """Made from the first release, with a line of the user's in a managed file."""
-    project = tmp_path / "my_model"
+@pytest.fixture(scope="module")
+def begun(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made from the first release."""
+    project = tmp_path_factory.mktemp("begun") / "my_model"
     words = ["--vcs-ref", FIRST, "-d", "model_name=my_model"]
-    succeed(["copier", "copy", "--quiet", "--defaults", *words, str(template), str(project)], tmp_path)
+    succeed(["copier", "copy", "--quiet", "--defaults", *words, str(template), str(project)], project.parent)
     git(project, "init", "--quiet")
     release(project, "made")
     return project
@@ -82,7 +85,8 @@ def test_the_script_for_updates_ends_well_without_one(project: Path) -> None:
 def test_the_message_after_an_update_names_the_version(project: Path) -> None:
     done = update(project, "--vcs-ref", NEXT)
     assert f"my_model is at version {NEXT.removeprefix('v')} of the template" in done.stderr
-    assert 'pip install --editable ".[dev]"' in done.stderr
+    for text in ('pip install --editable ".[dev]"', "git status --short", "xlm-template/blob/main/CHANGELOG.md"):
+        assert text in done.stderr
 
 
 def test_a_moved_file_takes_its_edits_along_and_needs_trust_for_that_update_alone(project: Path) -> None:
@@ -108,13 +112,25 @@ def test_a_file_that_its_user_has_moved_already_is_no_obstacle(project: Path) ->
     assert (project / "scripts/mine").is_file()
 
 
+def test_a_file_of_the_users_own_at_the_new_place_costs_neither(project: Path) -> None:
+    edit_and_commit(project)
+    (project / "scripts/verify").write_text("# own\n", encoding="utf-8")
+    release(project, "own")
+    done = update(project, "--vcs-ref", MOVED, "--trust")
+    assert done.returncode == 0, done.stderr
+    assert "# mine" in (project / "scripts/check.mine").read_text(encoding="utf-8")
+    assert "# own" in (project / "scripts/verify").read_text(encoding="utf-8")
+    assert "scripts/verify" in git(project, "ls-files", "--unmerged")
+
+
 def test_a_project_may_begin_to_follow_its_starting_point(project: Path) -> None:
     """By its answers file: with `--data`, Copier would compare with a copy that has no seeds, and all would conflict."""
     loss = project / "my_model/loss_my_model.py"
     with loss.open("a", encoding="utf-8") as stream:
         stream.write("\n\ndef mine() -> int:\n    return 1\n")
     (project / "my_model/own.py").write_text("OWN = 1\n", encoding="utf-8")
-    another_answer("follow_starting_point", "true")(project)
+    replace(project / ".copier-answers.yml", "follow_starting_point: false", "follow_starting_point: true")
+    release(project, "followed")
     before = files_of(project)
     done = update(project, "--vcs-ref", NEXT)
     assert done.returncode == 0, done.stderr
@@ -123,64 +139,60 @@ def test_a_project_may_begin_to_follow_its_starting_point(project: Path) -> None
     assert changed == {
         ".copier-answers.yml",
         "my_model/loss_my_model.py",
+        "notes.local",
         "requirements/xlm.txt",
         "scripts/check",
+        "scripts/update",
     }
     text = loss.read_text(encoding="utf-8")
     assert f"# {NEXT}" in text and "def mine()" in text
     assert "follow_starting_point: true" in (project / ".copier-answers.yml").read_text(encoding="utf-8")
 
 
-# -- refused, and nothing changed ----------------------------------------------------------------------------------
+# -- files that git does not see -----------------------------------------------------------------------------------
 
 
-def uncommitted(project: Path) -> None:
-    (project / "setup.py").write_text("# not committed\n", encoding="utf-8")
+def ignore(project: Path) -> str:
+    """A file of the user's own, where the next release has one."""
+    with (project / ".gitignore").open("a", encoding="utf-8") as stream:
+        stream.write("\n*.local\n")
+    (project / "notes.local").write_text("mine\n", encoding="utf-8")
+    return "notes.local"
 
 
-def without_git(project: Path) -> None:
-    (project / ".git").rename(project.parent / "elsewhere.git")
+def exclude(project: Path) -> str:
+    """An edited managed file that is in no commit."""
+    git(project, "rm", "--quiet", "--cached", "scripts/check")
+    (project / ".git/info/exclude").write_text("/scripts/check\n", encoding="utf-8")
+    replace(project / "scripts/check", "set -euo pipefail", "set -euo pipefail # mine")
+    return "scripts/check"
 
 
-def another_answer(key: str, value: str) -> Callable[[Path], None]:
-    def change(project: Path) -> None:
-        file = project / ".copier-answers.yml"
-        lines = file.read_text(encoding="utf-8").splitlines()
-        assert any(line.startswith(f"{key}:") for line in lines)
-        text = "\n".join(f"{key}: {value}" if line.startswith(f"{key}:") else line for line in lines)
-        file.write_text(f"{text}\n", encoding="utf-8")
-        release(project, "mine")
-
-    return change
+def skip(project: Path) -> str:
+    """A managed file, whose edits git is told to overlook."""
+    git(project, "update-index", "--skip-worktree", "scripts/check")
+    replace(project / "scripts/check", "set -euo pipefail", "set -euo pipefail # mine")
+    return "scripts/check"
 
 
-REFUSED: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
-    "dirty": (uncommitted, [], ["dirty", "commit or stash"]),
-    "no git": (without_git, [], ["git-tracked"]),
-    "unknown starting point": (another_answer("starting_point", "gpt"), [], ["starting_point", "gpt"]),
-    "no such tag": (lambda project: None, ["--vcs-ref", "v0.0.7"], ["v0.0.7"]),
-    "recorded tag is gone": (another_answer("_commit", "v0.0.7"), [], ["v0.0.7"]),
-    "no such directory": (another_answer("_src_path", "/nowhere"), [], ["Local template must be a directory"]),
-    "unreachable address": (
-        another_answer("_src_path", "git+file:///nowhere/xlm-template.git"),
-        [],
-        ["/nowhere/xlm-template"],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_updated_is_told_and_left_as_it_is(project: Path, case: str) -> None:
-    prepare, words, told = REFUSED[case]
-    prepare(project)
+@pytest.mark.parametrize("hide", [ignore, exclude, skip], ids=lambda hide: hide.__name__)
+def test_a_file_that_git_does_not_see_is_not_overwritten(project: Path, hide: Callable[[Path], str]) -> None:
+    path = hide(project)
+    release(project, "mine")
     before = files_of(project)
-    done = update(project, *(words or ["--vcs-ref", NEXT]))
-    assert done.returncode != 0
-    for text in told:
-        assert text in done.stderr, done.stderr
+    done = run(["scripts/update", "--vcs-ref", NEXT], project)
+    assert done.returncode == 1 and f"would overwrite them:\n  {path}\n" in done.stderr
     assert files_of(project) == before
 
 
-def test_check_update_tells_whether_there_is_a_newer_template(project: Path) -> None:
-    old = run(["copier", "check-update"], project)
-    assert MOVED.removeprefix("v") in old.stdout + old.stderr
+def test_what_git_ignores_is_no_obstacle_where_the_template_has_nothing(project: Path) -> None:
+    """Nor where it leaves a file alone: a seed that is in no commit."""
+    ignore(project)
+    (project / "notes.local").rename(project / "other.local")
+    git(project, "rm", "--quiet", "--cached", "README.md")
+    (project / ".git/info/exclude").write_text("/README.md\n", encoding="utf-8")
+    (project / "README.md").write_text("Mine.\n", encoding="utf-8")
+    release(project, "mine")
+    done = run(["scripts/update", "--vcs-ref", NEXT], project)
+    assert done.returncode == 0, done.stderr
+    assert (project / "README.md").read_text(encoding="utf-8") == "Mine.\n"

@@ -15,8 +15,10 @@ from rendering import ROOT, run
 
 WORKFLOWS = [*sorted((ROOT / ".github/workflows").glob("*.yml")), *sorted((ROOT / "template/.github/workflows").glob("*"))]
 SCRIPTS = sorted(path for place in ("scripts", "template/scripts", ".ci") for path in (ROOT / place).iterdir())
+PYTHON = [ROOT / "template/scripts/update"]
 ZIZMOR = ["zizmor", "--offline", "--quiet", "--no-progress", "--config", str(ROOT / ".github/zizmor.yml")]
 BROKEN = {
+    "no entry of the matrix": ("names", "matrix.python", "matrix.pyton"),
     "no workflow": ("check-jsonschema", "runs-on: ubuntu-latest", "runs: ubuntu-latest"),
     "unsafe": ("zizmor", "- run: scripts/check", "- run: echo ${{ github.event.pull_request.title }}"),
     "no script": ("shellcheck", "- run: scripts/check", "- run: if scripts/check; fi"),
@@ -37,7 +39,18 @@ def faults(workflow: Path, tmp_path: Path) -> list[str]:
                 script.write_text(re.sub(r"\$\{\{.*?\}\}", "filled_in", step["run"]), encoding="utf-8")
                 checked = run(["shellcheck", "--shell=bash", str(script)], tmp_path)
                 found += [f"shellcheck: {checked.stdout}"] if checked.returncode else []
-    return found
+    return found + [f"names: {name}" for name in unknown_names(workflow)]
+
+
+def unknown_names(workflow: Path) -> list[str]:
+    """Outputs of steps that no step writes, and entries of a matrix that it has not: GitHub takes them for empty."""
+    unknown = []
+    for job in yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"].values():
+        written = [name for step in job["steps"] for name in re.findall(r"(\w+)=\$", step.get("run", ""))]
+        known = {f"matrix.{key}" for key in job.get("strategy", {}).get("matrix", {})}
+        known |= {f"steps.{step['id']}.outputs.{name}" for step in job["steps"] if "id" in step for name in written}
+        unknown += [name for name in re.findall(r"\b(?:steps|matrix)\.[\w.]+", str(job)) if name not in known]
+    return unknown
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -59,8 +72,8 @@ def test_a_broken_workflow_is_noticed(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_script_of_bash_is_sound(script: Path, tmp_path: Path) -> None:
-    done = run(["shellcheck", str(script)], tmp_path)
+def test_a_script_is_sound(script: Path) -> None:
+    done = run([*(["ruff", "check", "--no-cache"] if script in PYTHON else ["shellcheck"]), str(script)], ROOT)
     assert done.returncode == 0, done.stdout
 
 
@@ -69,5 +82,6 @@ def test_ci_runs_exactly_what_scripts_check_does() -> None:
     runs = [step["run"] for step in ci["steps"] if "run" in step]
     assert runs == ['python -m pip install --editable ".[dev]"', "scripts/check"]
     assert ci["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
-    check = (ROOT / "template/scripts/check").read_text(encoding="utf-8")
-    assert [word for word in ("ruff format", "ruff check", "mypy", "pytest") if f"python -m {word}" not in check] == []
+    check = (ROOT / "template/scripts/check").read_text(encoding="utf-8").partition('cd "$(dirname "$0")/.."\n')[2]
+    commands = ["ruff format --check .", "ruff check .", "mypy", 'pytest "$@"']
+    assert check.split("\n") == ["", *(f"python -m {command}" for command in commands), ""]

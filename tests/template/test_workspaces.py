@@ -6,33 +6,28 @@ import json
 from pathlib import Path
 
 import pytest
-from releases import OLD, OLDEST, two_releases
+import yaml
+from releases import OLD, OLDEST
 from rendering import files_of, run, succeed
 from snapshot import git, release
+from test_workflows import faults
 
 NAMES = ("first_model", "second_model")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    checkout = tmp_path_factory.mktemp("workspaces") / "xlm-template"
-    two_releases(checkout)
-    return checkout
-
-
-def copy(template: Path, name: str, workspace: Path, *words: str) -> None:
+def copy(published: Path, name: str, workspace: Path, *words: str) -> None:
     answers = ["--vcs-ref", OLDEST, "-d", f"model_name={name}", "-d", "starting_point=arlm", *words]
-    succeed(["copier", "copy", "--quiet", "--defaults", *answers, str(template), name], workspace)
+    succeed(["copier", "copy", "--quiet", "--defaults", *answers, str(published), name], workspace)
 
 
 @pytest.fixture
-def workspace(template: Path, tmp_path: Path) -> Path:
+def workspace(published: Path, tmp_path: Path) -> Path:
     """Two models below one registry, each with an answers file of its own name, and work that is neither's."""
     directory = tmp_path / "workspace"
     directory.mkdir()
     git(directory, "init", "--quiet")
     for name in NAMES:
-        copy(template, name, directory, "--answers-file", f".copier-answers.{name}.yml")
+        copy(published, name, directory, "--answers-file", f".copier-answers.{name}.yml")
     (directory / "xlm_models.json").write_text(json.dumps({name: name for name in NAMES}), encoding="utf-8")
     (directory / "README.md").write_text("Two models.\n", encoding="utf-8")
     release(directory, "made")
@@ -72,7 +67,33 @@ def test_an_update_of_one_leaves_all_else_alone(workspace: Path) -> None:
     assert git(workspace, "status", "--porcelain") == ""
 
 
-def test_a_model_joins_a_repository_that_is_there(template: Path, tmp_path: Path) -> None:
+def test_the_script_of_a_model_finds_its_own_answers(workspace: Path) -> None:
+    succeed(["second_model/scripts/update"], workspace)
+    changed = git(workspace, "diff", "--name-only").split()
+    assert changed and all(path.startswith("second_model/") for path in changed)
+    (workspace / "first_model/.copier-answers.yml").write_text("{}\n", encoding="utf-8")
+    release(workspace, "two-files-of-answers")
+    done = run(["first_model/scripts/update"], workspace)
+    assert done.returncode == 1
+    assert "Found .copier-answers.first_model.yml and .copier-answers.yml" in done.stderr
+    assert "Name it with --answers-file." in done.stderr
+
+
+def test_the_workflows_work_at_the_root_as_documented(workspace: Path) -> None:
+    """With a last line that says where their commands run; other paths of theirs are read at the root."""
+    for file in (workspace / "first_model/.github/workflows").iterdir():
+        text = file.read_text(encoding="utf-8") + "defaults: {run: {working-directory: first_model}}\n"
+        moved = workspace / ".github/workflows" / f"first_model-{file.name}"
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        moved.write_text(text, encoding="utf-8")
+        assert faults(moved, workspace) == []
+    (job,) = yaml.safe_load((workspace / ".github/workflows/first_model-ci.yml").read_text(encoding="utf-8"))["jobs"].values()
+    (python,) = [step["with"] for step in job["steps"] if "setup-python" in step.get("uses", "")]
+    for pattern in python["cache-dependency-path"].split():
+        assert list(workspace.glob(pattern)), pattern
+
+
+def test_a_model_joins_a_repository_that_is_there(published: Path, tmp_path: Path) -> None:
     """Nothing of the repository is touched, by the copy or by a later update."""
     repository = tmp_path / "research"
     (repository / "src").mkdir(parents=True)
@@ -81,7 +102,7 @@ def test_a_model_joins_a_repository_that_is_there(template: Path, tmp_path: Path
     git(repository, "init", "--quiet")
     release(repository, "mine")
     own = files_of(repository)
-    copy(template, "new_model", repository)
+    copy(published, "new_model", repository)
     (repository / "xlm_models.json").write_text('{"new_model": "new_model"}', encoding="utf-8")
     assert "star_easy_new_model" in succeed(["xlm"], repository)
     release(repository, "with-a-model")
