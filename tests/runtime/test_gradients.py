@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,13 +117,15 @@ def test_weights_are_checked_by_name() -> None:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Each time that Python asks a tensor for a number: on a device, it would wait there."""
+    """Each time that the runtime asks a tensor for a number: on a device, it would wait there."""
     asked: list[str] = []
     for name in ("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "numpy"):
         original = getattr(torch.Tensor, name)
 
         def ask(self: torch.Tensor, *args: Any, _name: str = name, _original: Any = original, **kwargs: Any) -> Any:
-            asked.append(_name)
+            caller = Path(sys._getframe(1).f_code.co_filename)
+            if "xlm_runtime" in caller.parts and caller.name != "sampler.py":  # which orders examples on the host
+                asked.append(_name)
             return _original(self, *args, **kwargs)
 
         monkeypatch.setattr(torch.Tensor, name, ask)
@@ -149,6 +153,4 @@ def test_between_two_logs_no_step_asks_a_tensor(waits: list[str], accumulate: in
     trainer.fit(tiny.make_harness(optimizer=optimizer), datamodule=tiny.make_datamodule())
     each = [after - before for before, after in itertools.pairwise(marks.counts)]
     steps = [sum(each[i : i + accumulate]) for i in range(0, len(each), accumulate)]
-    quiet = [count for step, count in enumerate(steps, 1) if step % 6 and step > 1]
-    print(steps)
-    assert sum(steps) > 0 and set(quiet) == {min(quiet)}
+    assert [step for step, count in enumerate(steps, 1) if count] == [6, 12]
