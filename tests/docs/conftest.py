@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import warm
 from documents import blocks
 from fresh_machine import Machine, publish_template, without_models
 from page_runner import check, run_page
@@ -24,14 +25,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    with warm.serve() as address:
+        yield address
+
+
 @pytest.fixture
-def run(tmp_path: Path, template: Path, installed: Path, cache: Path) -> Callable[[Path], None]:
+def run(tmp_path: Path, template: Path, installed: Path, cache: Path, server: str) -> Callable[[Path], None]:
     """``run(page)``: all of its commands, in their order, on a fresh machine."""
 
     def run(page: Path) -> None:
         compared = [
             check(page, block, printed)
-            for block, printed in run_page(page, Machine(tmp_path, template, installed, cache))
+            for block, printed in run_page(page, Machine(tmp_path, template, installed, cache, server))
         ]
         assert len(compared) == sum(block.kind == "output" for block in blocks(page))
 

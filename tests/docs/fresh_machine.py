@@ -14,6 +14,7 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
+import warm
 from documents import ROOT, Block
 from snapshot import clone, release, version
 
@@ -62,7 +63,7 @@ class Printed:
 class Machine:
     """One page's machine. Blocks run one after the other, as in one shell: directory and variables carry over."""
 
-    def __init__(self, place: Path, template: Path, installed: Path, cache: Path) -> None:
+    def __init__(self, place: Path, template: Path, installed: Path, cache: Path, server: str) -> None:
         self.home = place / "home"
         self.work = self.home / "projects"
         self.work.mkdir(parents=True)
@@ -84,10 +85,13 @@ class Machine:
             "GIT_CONFIG_GLOBAL": str(_git_config(place / "gitconfig", template)),
         }
         scripts = _make_environment(self.home / "venv", installed)
+        self._xlm, self._server = scripts / "xlm", server
         self._environment["PATH"] = os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])
 
     def run(self, block: Block) -> Printed:
         """Run a block of commands where the last one ended."""
+        if self._xlm.exists():  # what pip has put there would import torch anew
+            warm.install(self._xlm, self._xlm.with_name("python"), self._server)
         script = (
             f'state="{self._state}"\n'
             'trap \'status=$?; { declare -f; export -p; printf "cd %q\\n" "$PWD"; } > "$state"; exit $status\' EXIT\n'

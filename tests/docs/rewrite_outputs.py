@@ -10,19 +10,21 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
 
 from documents import Block, difference
 from fresh_machine import Machine, Printed, publish_template, without_models
 from page_runner import run_page
+from warm import serve
 
 
 def main(pages: list[Path]) -> None:
     """Rewrite each page in place."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, serve() as server:
         place = Path(directory)
         template, installed = publish_template(place / "template"), without_models(place / "installed")
         for number, page in enumerate(pages):
-            results = list(run_page(page, Machine(place / str(number), template, installed, place / "cache")))
+            results = list(run_page(page, Machine(place / str(number), template, installed, place / "cache", server)))
             print(f"{page}: {_rewrite(page, results)} of {len(results)} blocks rewritten")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import warm
 from outcomes import Outcome, Run
 from tiny_models import make_model, register
 
@@ -80,13 +81,22 @@ def xlm(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     os.environ.update(environment)
 
 
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``xlm`` as a program of its own that has not to import torch anew each time."""
+    path = tmp_path_factory.mktemp("bin") / "xlm"
+    with warm.serve() as server:
+        warm.install(path, Path(sys.executable), server)
+        yield str(path)
+
+
 @pytest.fixture
-def xlm_process(home: Path) -> Run:
+def xlm_process(home: Path, program: str) -> Run:
     """``xlm(*words)`` as a process of its own. Keywords are environment variables."""
 
     def run(*words: str, **variables: str) -> Outcome:
         done = subprocess.run(
-            [sys.executable, "-m", "xlm_runtime.cli", *words],
+            [program, *words],
             env=os.environ | variables,
             capture_output=True,
             text=True,

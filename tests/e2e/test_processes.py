@@ -31,20 +31,21 @@ STRATEGIES = ("ddp", "fsdp")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, program: str) -> Path:
     """A directory from which ARLM is found, and in which the runs of this file stand."""
     directory = tmp_path_factory.mktemp("processes")
+    (directory / "xlm").symlink_to(program)
     killed.prepare(directory)
     killed.register(directory, "arlm", "ilm", "mdlm")
     return directory
 
 
-def train(place: Path, name: str, *words: str, launcher: Sequence[str] = (sys.executable, "-m")) -> str:
+def train(place: Path, name: str, *words: str, launcher: Sequence[str] = ()) -> str:
     """Train and return what was printed; a run that waits for ever fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XLM_")}
     environment |= {"XLM_CACHE_DIR": str(place / "cache"), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     data = () if any(word.startswith("experiment=text") for word in words) else STAR
-    command = [*launcher, "xlm_runtime.cli", *data, *WORDS, f"job_name={name}", *words]
+    command = [*(launcher or [place / "xlm"]), *data, *WORDS, f"job_name={name}", *words]
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -112,7 +113,15 @@ def test_one_process_goes_on_where_two_stopped(place: Path, alone: list[dict[str
 
 
 def test_torchrun_starts_the_processes_too(place: Path, alone: list[dict[str, float]]) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--standalone",
+        "-m",
+        "xlm_runtime.cli",
+    ]
     out = train(place, "torchrun", *together("ddp", "trainer.max_steps=8"), launcher=launcher)
     assert out.count("finished at step 8") == 1
     assert_close(rows(place, "torchrun"), alone)

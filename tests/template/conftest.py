@@ -1,13 +1,24 @@
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import warm
 from releases import OLDEST, two_releases
 from rendering import succeed
 from snapshot import git, release
 
 from xlm_runtime.scaffold import render, template_source
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory with a ``python`` whose tests and commands have not to import torch anew each time."""
+    directory = tmp_path_factory.mktemp("programs")
+    with warm.serve() as server:
+        warm.install_python(directory / "python", Path(sys.executable), server)
+        yield directory
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ def run(command: list[str], cwd: Path, **variables: str) -> subprocess.Completed
     environment = {key: value for key, value in os.environ.items() if not key.startswith("XLM_")}
     scripts = str(Path(sys.executable).parent)
     environment["PATH"] = os.pathsep.join([scripts, environment.get("PATH", "")])
+    if first := variables.pop("programs", ""):  # a directory that is searched before all others
+        environment["PATH"] = os.pathsep.join([first, environment["PATH"]])
     return subprocess.run(command, cwd=cwd, env={**environment, **variables}, capture_output=True, text=True)
 
 

@@ -1,0 +1,204 @@
+"""Commands that need not import torch anew: a server has the libraries loaded, and forks a process for each command.
+
+``xlm`` takes seconds to start, nearly all of it torch's, Lightning's and transformers' own. The runtime and the models
+are imported by the forked process, from the path of the environment that the command belongs to; directory, variables,
+streams, signals and exit status are the command's own.
+
+    with warm.serve(directory) as socket:
+        warm.install(environment / "bin" / "xlm", environment / "bin" / "python", socket)
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import site
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+#: Libraries of others only: whatever is loaded here is the same for every command.
+LIBRARIES = (
+    "torch",
+    "torch._dynamo",
+    "torch.distributed.fsdp",
+    "torch.utils.tensorboard",
+    "torchmetrics",
+    "torchdata.stateful_dataloader",
+    "lightning.pytorch",
+    "lightning.pytorch.loggers",
+    "lightning.pytorch.callbacks",
+    "transformers.optimization",
+    "transformers.tokenization_utils_fast",
+    "tokenizers",
+    "hydra",
+    "omegaconf",
+    "rich.table",
+    "rich.progress",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+)
+
+_CLIENT = """\
+#!{python} -IS
+import array, json, os, signal, socket, sys
+argv, module = sys.argv, {module!r}
+if module is None:
+    if argv[1:2] != ["-m"] or argv[2:3] not in (["pytest"], ["xlm_runtime.cli"]):
+        os.execv({python!r}, [{python!r}, *argv[1:]])
+    argv, module = [argv[0], *argv[3:]], argv[2]
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+words = dict(argv=argv, module=module, cwd=os.getcwd(), env=dict(os.environ), umask=os.umask(0))
+words.update(python={python!r}, executable={executable!r})
+os.umask(words["umask"])
+data = json.dumps(words).encode()
+server.sendmsg([len(data).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+server.sendall(data)
+answers = server.makefile("r")
+job = int(answers.readline())
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda number, frame: os.kill(job, number))
+status = int(answers.readline())
+if status < 0:
+    signal.signal(-status, signal.SIG_DFL)
+    os.kill(os.getpid(), -status)
+sys.exit(status)
+"""
+
+
+def install(program: Path, python: Path, address: str) -> None:
+    """Make ``program`` a command that the server at ``address`` runs with the packages of ``python``'s environment."""
+    _write(program, python, address, "xlm_runtime.cli", python)
+
+
+def install_python(program: Path, python: Path, address: str) -> None:
+    """Make ``program`` an interpreter: ``-m pytest`` and ``-m xlm_runtime.cli`` go to the server, and so do those that
+    they start by ``sys.executable``; all else goes to ``python``.
+    """
+    _write(program, python, address, None, program)
+
+
+def _write(program: Path, python: Path, address: str, module: str | None, executable: Path) -> None:
+    text = _CLIENT.format(python=str(python), address=address, module=module, executable=str(executable))
+    program.write_text(text, encoding="utf-8")
+    program.chmod(0o755)
+
+
+@contextmanager
+def serve() -> Iterator[str]:
+    """Run a server meanwhile; its address."""
+    with tempfile.TemporaryDirectory(prefix="xlm-warm-") as directory:
+        address = str(Path(directory) / "s")
+        variables = {**os.environ, "HOME": directory, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, __file__, address]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables, cwd=directory) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+            try:
+                yield address
+            finally:
+                server.terminate()
+
+
+def _listen(address: str) -> None:
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a collection in a job would copy all of this
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait for jobs
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        print("ready", flush=True)
+        while True:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                _attend(connection)
+            connection.close()
+
+
+def _attend(connection: socket.socket) -> None:
+    """Fork the job; tell its number and its status, and end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    head, ancillary, _, _ = connection.recvmsg(4, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+    streams = array.array("i")
+    streams.frombytes(ancillary[0][2])
+    length, data = int.from_bytes(head, "big"), b""
+    while len(data) < length:
+        data += connection.recv(length - len(data))
+    job = os.fork()
+    if job == 0:
+        connection.close()
+        words = json.loads(data)
+        _become(words, streams.tolist())
+        _run(words["module"])
+    for stream in streams:
+        os.close(stream)
+    with suppress(OSError):
+        connection.sendall(f"{job}\n".encode())
+    _, status = os.waitpid(job, 0)
+    with suppress(OSError):
+        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def _run(module: str) -> None:
+    """Run a module as a program, and end as an interpreter does, less the taking apart of every loaded library."""
+    status = 0
+    try:
+        runpy.run_module(module, run_name="__main__")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
+def _become(words: dict, streams: list[int]) -> None:
+    """Take over directory, variables, streams and path of a command."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.umask(words["umask"])
+    os.chdir(words["cwd"])
+    os.environ.clear()
+    os.environ.update(words["env"])
+    sys.argv, sys.executable = words["argv"], words["executable"]
+    environment = Path(words["python"]).parents[1]
+    sys.prefix = sys.exec_prefix = str(environment)
+    known = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    standard = [p for p in sys.path if p in known or p.endswith((".zip", "lib-dynload"))]
+    given = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    sys.path[:] = [*([words["cwd"]] if words["module"] == "pytest" else []), *given, *standard]
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    site.addsitedir(str(environment / "lib" / version / "site-packages"))
+    importlib.invalidate_caches()
+
+
+if __name__ == "__main__":
+    _listen(sys.argv[1])
