@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 import yaml
@@ -225,3 +227,41 @@ def test_a_configuration_that_would_run_anything_is_refused(
     with pytest.raises(CheckpointError, match=words):
         load(folder)
     assert not os.path.exists("broken")
+
+
+def test_a_run_is_pushed_and_comes_back(xlm: Xlm, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for the hub's client; ``tests/runtime/test_hub.py`` has what the hub itself answers."""
+    pushed: dict[str, Any] = {}
+
+    class Api:
+        def whoami(self) -> dict[str, str]:
+            return {"name": "me"}
+
+        def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> str:
+            pushed.update(private=private, exist_ok=exist_ok)
+            return f"https://hub.example/{repo_id}"
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+            shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
+
+    def fetched(repo_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        pushed["revision"] = revision
+        return str(tmp_path / "hub" / repo_id)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
+    code, out, err = xlm("job_type=push_to_hub", f"run_dir={work}/runs/text_arlm", "repo_id=me/writes")
+    assert code == 0, err
+    assert "to https://hub.example/me/writes (private)" in out
+    card = (tmp_path / "hub" / "me" / "writes" / "README.md").read_text(encoding="utf-8")
+    assert 'load("hf://me/writes")' in card and "# writes" in card and "license: unknown" in card
+    code, out, err = xlm("job_type=generate", "ckpt_path=hf://me/writes@v1", "prompts=['The cat']")
+    assert code == 0, err
+    assert pushed == {"private": True, "exist_ok": False, "revision": "v1"}
+    rows = [load(place).generate(["The cat"])[0]["ids"] for place in ("hf://me/writes", work / "runs" / "text_arlm")]
+    assert rows[0] == rows[1]
+
+
+def test_a_push_without_a_name_is_refused(xlm: Xlm, work: Path) -> None:
+    code, _, err = xlm("job_type=push_to_hub", f"run_dir={work}/runs/text_arlm")
+    assert code == 2 and "repo_id is None; expected user/name" in err
