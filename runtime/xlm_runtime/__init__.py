@@ -11,27 +11,35 @@ from typing import Any
 
 __all__ = [
     "Collator",
+    "CollatorPrediction",
     "Harness",
+    "InfillingCollatorPrediction",
     "LossFunction",
     "NoiseSchedule",
     "Predictor",
     "Seq2SeqCollator",
     "Seq2SeqCollatorPrediction",
+    "ToTransformers",
     "XlmError",
     "__version__",
+    "load",
 ]
 
 __version__ = Path(__file__).with_name("VERSION").read_text(encoding="utf-8").strip()
 
 _HOMES = {
     "Collator": "contracts",
+    "CollatorPrediction": "contracts",
     "Harness": "harness",
+    "InfillingCollatorPrediction": "contracts",
     "LossFunction": "contracts",
     "NoiseSchedule": "contracts",
     "Predictor": "contracts",
     "Seq2SeqCollator": "contracts",
     "Seq2SeqCollatorPrediction": "contracts",
+    "ToTransformers": "contracts",
     "XlmError": "errors",
+    "load": "api",
 }
 
 

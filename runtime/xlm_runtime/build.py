@@ -46,12 +46,17 @@ class Parts:
     harness: Harness
 
 
-def build_parts(cfg: DictConfig, run_dir: Path | None = None) -> Parts:
+#: Makes what a datamodule reads, in the place of the configured dataset, of a tokenizer and the collators by kind.
+MakeExamples = Callable[[PreTrainedTokenizerBase, dict[str, Any]], Any]
+
+
+def build_parts(cfg: DictConfig, run_dir: Path | None = None, examples: MakeExamples | None = None) -> Parts:
     """Make every part of a run. Writes the tokenizer's facts into ``cfg.vocab``.
 
     Args:
         cfg: a composed configuration.
         run_dir: where the Harness writes prediction rows; None writes none.
+        examples: makes what is predicted; None: the configured dataset.
 
     Raises:
         XlmError: a part cannot be imported or made, or lacks a method of its contract; names the config key.
@@ -60,7 +65,7 @@ def build_parts(cfg: DictConfig, run_dir: Path | None = None) -> Parts:
     _require(cfg, "loss", "a loss: give experiment=..., or model_type=...")
     _require(cfg, "dataset", "a dataset: give experiment=..., or datamodule=<dataset>_<model>")
     tokenizer = build_tokenizer(cfg)
-    datamodule = build_datamodule(cfg, tokenizer)
+    datamodule = build_datamodule(cfg, tokenizer, examples)
     noise_schedule = make(cfg, "noise_schedule") if cfg.get("noise_schedule") else None
     model = make(cfg, "model")
     shared = {"model": model, "tokenizer": tokenizer, "noise_schedule": noise_schedule}
@@ -102,8 +107,10 @@ def build_tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def build_datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> DataModule:
-    """The dataset, a collator for each loader kind, and the loaders over them."""
+def build_datamodule(
+    cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, examples: MakeExamples | None = None
+) -> DataModule:
+    """The dataset, or what ``examples`` makes, a collator for each loader kind, and the loaders over them."""
     _require(cfg, "datamodule", "a datamodule: give datamodule=<dataset>_<model>")
     kinds = cfg.datamodule.get("collators") or {}
     if unknown := [str(kind) for kind in kinds if kind not in list(LoaderKind)]:
@@ -116,7 +123,7 @@ def build_datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Dat
         else None
         for kind in kinds
     }
-    dataset = build_dataset(cfg, tokenizer)
+    dataset = build_dataset(cfg, tokenizer) if examples is None else examples(tokenizer, collators)
     datamodule: DataModule = make(cfg, "datamodule", leave=("collators",), dataset=dataset, collators=collators)
     return datamodule
 

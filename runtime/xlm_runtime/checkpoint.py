@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import nn
 
 from xlm_runtime import __version__
@@ -120,17 +122,45 @@ def config_of(path: Path) -> str:
     return str(contents[KEY]["config"])
 
 
-def load_weights(module: nn.Module, path: Path) -> int:
+def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int:
     """Load a checkpoint's weights into a Harness of the same shape.
+
+    Args:
+        module: the Harness.
+        path: the checkpoint.
+        model: the dotted path of the configured network, to be compared with what the checkpoint says of its own.
 
     Returns:
         The optimizer step at which it was saved.
 
     Raises:
-        CheckpointError: tensors are missing, left over, or of another shape; up to five are named.
+        CheckpointError: tensors are missing, left over, or of another shape; up to five are named. Or they are of a
+            model of another package, whatever their shapes.
     """
     contents = read(path)
-    state = contents["state_dict"]
+    load_state(module, contents["state_dict"], path)
+    if model is not None and KEY in contents:
+        check_model(str(contents[KEY]["config"]), model, path)
+    return int(contents.get("global_step", 0))
+
+
+def check_model(config: str, model: str, path: Path) -> None:
+    """Raise a CheckpointError if the saved configuration is of another package's model: shapes alone may agree."""
+    node = (yaml.safe_load(config) or {}).get("model")
+    saved = str(node.get("_target_", "")) if isinstance(node, dict) else ""
+    if saved and saved.partition(".")[0] != model.partition(".")[0]:
+        raise CheckpointError(
+            f"{path} holds the weights of another model: {saved}. The configuration is for {model}. Leave experiment= "
+            "and model= out: the checkpoint brings its own configuration."
+        )
+
+
+def load_state(module: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load tensors by name; ``path`` is where they come from.
+
+    Raises:
+        CheckpointError: tensors are missing, left over, or of another shape; up to five are named.
+    """
     own = module.state_dict()
     faults = [f"missing: {name} {tuple(own[name].shape)}" for name in own if name not in state]
     faults += [f"left over: {name} {tuple(state[name].shape)}" for name in state if name not in own]
@@ -148,7 +178,6 @@ def load_weights(module: nn.Module, path: Path) -> int:
             + "\nUse the configuration that the checkpoint was made with (leave experiment= and model= out)."
         )
     module.load_state_dict(state)
-    return int(contents.get("global_step", 0))
 
 
 def _damaged(path: Path, error: BaseException) -> CheckpointError:

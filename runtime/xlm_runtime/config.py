@@ -51,7 +51,7 @@ _LEAST = {
 }
 _OR_NULL = ("global_batch_size", "num_samples")
 _NAMES = ("job_name", "run_dir", "cache_dir")
-_SWITCHES = ("compile", "resume")
+_SWITCHES = ("compile", "resume", "unconditional", "private")
 
 
 def install_plugins() -> None:
@@ -101,7 +101,7 @@ def check_keys(cfg: DictConfig) -> None:
     Hydra checks what is overridden on the command line; what a YAML file adds it would take silently. Arguments of
     a ``_target_`` are checked when it is made.
     """
-    _check_declared(cfg, {**_primary(), **dict.fromkeys(group_names())}, "")
+    _check_declared(cfg, {**primary(), **dict.fromkeys(group_names())}, "")
 
 
 def _check_declared(node: Any, declared: Mapping[str, Any], prefix: str) -> None:
@@ -176,7 +176,8 @@ def _flatten(cfg: Any, prefix: str = "") -> Iterator[str]:
             yield from _flatten(cfg._get_node(key), f"{name}.")
 
 
-def _primary() -> dict[str, Any]:
+def primary() -> dict[str, Any]:
+    """The keys that the primary configuration declares, and their defaults."""
     content = yaml.safe_load((RUNTIME_DIRECTORY / f"{PRIMARY}.yaml").read_text(encoding="utf-8"))
     return {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
 

@@ -113,6 +113,25 @@ class Seq2SeqCollatorPrediction(Collator, Protocol):
     def __call__(self, examples: list[dict[str, Any]]) -> Any: ...
 
 
+@runtime_checkable
+class CollatorPrediction(Collator, Protocol):
+    """Examples to one batch, for continuing text, or writing it from nothing: ``prompt_ids`` is what is given. Examples
+    of a dataset of texts have none, but ``token_ids``.
+    """
+
+    def __call__(self, examples: list[dict[str, Any]]) -> Any: ...
+
+
+@runtime_checkable
+class InfillingCollatorPrediction(Collator, Protocol):
+    """Examples to one batch, for filling in what is missing in a text: where there is an ``infill_mask``, a list with a
+    truth value a token, those tokens of ``token_ids`` that it says True of are missing, and MASK stands in their place.
+    A text that is too long loses its end.
+    """
+
+    def __call__(self, examples: list[dict[str, Any]]) -> Any: ...
+
+
 class NoiseSchedule(Protocol):
     """How much is corrupted at time t in [0, 1]."""
 
@@ -125,6 +144,23 @@ class NoiseSchedule(Protocol):
         ...
 
 
+@runtime_checkable
+class ToTransformers(Protocol):
+    """A model that a class of transformers computes, too: ``job_type=export format=transformers`` asks for it."""
+
+    def to_transformers(self, special_ids: dict[str, int], max_length: int) -> Any:
+        """A ``transformers.PreTrainedModel`` with the same logits.
+
+        Args:
+            special_ids: ``bos_token_id``, ``eos_token_id`` and ``pad_token_id``.
+            max_length: positions that the model was trained with.
+
+        Raises:
+            ConfigError: this very configuration has something that transformers has no class for.
+        """
+        ...
+
+
 #: The methods that a built part must have, by the config key that names it.
 REQUIRED_METHODS: dict[str, tuple[str, ...]] = {
     "loss": ("loss_fn", "configure"),
@@ -133,6 +169,11 @@ REQUIRED_METHODS: dict[str, tuple[str, ...]] = {
     "model": ("forward",),
     "noise_schedule": (),
 }
+
+
+def inherits(collator: object, protocol: type) -> bool:
+    """Whether a collator's class says that it takes the examples of ``protocol``. Any callable has its method."""
+    return protocol in type(collator).__mro__
 
 
 def missing_methods(made: object, kind: str) -> list[str]:

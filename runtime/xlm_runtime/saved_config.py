@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from xlm_runtime.config import PRIMARY
+from xlm_runtime.config import PRIMARY, primary
 from xlm_runtime.config_source import group_names
 from xlm_runtime.files import write_text
 from xlm_runtime.runs import missing_run, read_config
@@ -33,15 +33,16 @@ def saved_config(overrides: Sequence[str]) -> Iterator[Path]:
     """
     ckpt_path = last_value(overrides, "ckpt_path")
     if ckpt_path:
-        from xlm_runtime.checkpoint import config_of
+        from xlm_runtime.exported import config_of, source
 
-        cfg = OmegaConf.create(config_of(Path(ckpt_path)))
+        cfg = OmegaConf.create(config_of(source(ckpt_path)))
     else:
         run_dir = Path(last_value(overrides, "run_dir") or f"runs/{last_value(overrides, 'job_name') or 'default'}")
         if not (run_dir / f"{PRIMARY}.yaml").is_file():
             raise missing_run(run_dir)
         cfg = OmegaConf.create(read_config(run_dir / f"{PRIMARY}.yaml"))
     assert isinstance(cfg, DictConfig)
+    cfg.update({key: value for key, value in primary().items() if key not in cfg})  # saved by an older runtime
     for word in overrides:
         if chosen := _chosen_group(word):
             _leave_out(cfg, chosen)

@@ -158,6 +158,23 @@ def auto_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def exported_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of an exported model, from its folder; nothing is fetched.
+
+    Raises ``DataError`` if there is none.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=True)
+    except Exception as error:  # the libraries raise many
+        raise DataError(
+            f"exported_tokenizer: the tokenizer in {path} cannot be read: {error}\n"
+            "Expected tokenizer.json and tokenizer_config.json, as job_type=export writes them. Export again."
+        ) from error
+    return tokenizer
+
+
 def vocab_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     """``{size, pad, cls, mask, eos, bos, sep, unk}``: the rows of an embedding, the special ids.
 

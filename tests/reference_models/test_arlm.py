@@ -407,8 +407,8 @@ def test_rows_say_prompt_prediction_and_truth_in_words() -> None:
     ids = torch.tensor([[c, b, EOS, PAD], [a, a, a, a]])
     predictor = ArlmPredictor(watched(), TOKENIZER, max_new_tokens=4)
     assert predictor.to_dict(batch, {"ids": ids}) == [
-        {"prompt": "3 14", "text": "7 14", "truth": "7 3", "ids": [c, b, EOS]},
-        {"prompt": "7", "text": "3 3 3 3", "truth": None, "ids": [a, a, a, a]},
+        {"prompt": "3 14", "text": "7 14", "truth": "7 3", "ids": [c, b, EOS], "network_calls": 3},
+        {"prompt": "7", "text": "3 3 3 3", "truth": None, "ids": [a, a, a, a], "network_calls": 4},
     ]
 
 

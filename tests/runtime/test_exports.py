@@ -26,14 +26,18 @@ MACHINE = r"(?<![\w.>}/-])/(home/(?!me\b)|root/)\w"
 def test_the_public_names_are_these() -> None:
     assert xlm_runtime.__all__ == [
         "Collator",
+        "CollatorPrediction",
         "Harness",
+        "InfillingCollatorPrediction",
         "LossFunction",
         "NoiseSchedule",
         "Predictor",
         "Seq2SeqCollator",
         "Seq2SeqCollatorPrediction",
+        "ToTransformers",
         "XlmError",
         "__version__",
+        "load",
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
-from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
+from xlm_runtime import Collator, CollatorPrediction, Seq2SeqCollator, Seq2SeqCollatorPrediction
 from xlm_runtime.collate import attended, first_documents, is_packed, packed_rows, pad, stack, truncate
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.options import check_switch, check_whole_number
@@ -129,11 +129,12 @@ class ArlmSeq2SeqCollatorPrediction(Seq2SeqCollatorPrediction):
         }
 
 
-class ArlmCollatorPrediction(Collator):
+class ArlmCollatorPrediction(CollatorPrediction):
     """Plain text to be written: ``BOS``, or ``PAD... BOS beginning`` to be continued.
 
-    With nothing given, of an example only its index counts, which seeds the row's draws: there is no truth. Else the
-    truth is the rest of its text and EOS; a text that is too long for its block loses its end, as in training.
+    An example's ``prompt_ids`` are given as they are. With nothing given, of an example only its index counts, which
+    seeds the row's draws: there is no truth. Else the truth is the rest of its text and EOS; a text that is too long for
+    its block loses its end, as in training.
 
     Args:
         tokenizer: for the special ids.
@@ -158,13 +159,23 @@ class ArlmCollatorPrediction(Collator):
     def __call__(self, examples: Examples) -> PredictionBatch:
         given = self.prompt_tokens
         examples = first_documents(examples)
-        prompts = [[self.bos, *(e["token_ids"][:given] if given else [])] for e in examples]
+        prompts = [[self.bos, *self._beginning(e)] for e in examples]
+        length = max(1 + given, *map(len, prompts))
         rest_length = self.block_size - 1 - given
-        rests = [truncate([*e["token_ids"][given:], self.eos], rest_length, "right") if given else [] for e in examples]
+        known = [given > 0 and "prompt_ids" not in e for e in examples]
+        rests = [
+            truncate([*e["token_ids"][given:], self.eos], rest_length, "right") if is_known else []
+            for e, is_known in zip(examples, known, strict=True)
+        ]
         return {
-            "input_ids": pad(prompts, 1 + given, self.pad, "left"),
-            "attention_mask": attended(prompts, 1 + given, "left"),
+            "input_ids": pad(prompts, length, self.pad, "left"),
+            "attention_mask": attended(prompts, length, "left"),
             "target_ids": pad(rests, rest_length, self.pad, "right"),
             "target_mask": attended(rests, rest_length, "right"),
             "index": stack(examples, "index"),
         }
+
+    def _beginning(self, example: dict[str, Any]) -> list[int]:
+        if "prompt_ids" in example:
+            return list(example["prompt_ids"])
+        return example["token_ids"][: self.prompt_tokens] if self.prompt_tokens else []

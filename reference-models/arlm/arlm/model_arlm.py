@@ -8,8 +8,11 @@ the head and the attention's projections have no bias, and no position is learne
 learned projection of the previous token's embedding (``neighbour_shift``), which lets the first layer look pairs up.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import (
     KVCache,
     Transformer,
@@ -19,6 +22,7 @@ from xlm_runtime.nn import (
     positions_from_mask,
     positions_in_documents,
 )
+from xlm_runtime.nn.gpt_neox import to_gpt_neox
 from xlm_runtime.options import check_switch
 
 
@@ -112,3 +116,16 @@ class ArlmModel(nn.Module):
         h = self.transformer(x, positions, mask, cache=cache, keep=logits_to_keep)
         logits: Tensor = self.head(h)
         return logits
+
+    def to_transformers(self, special_ids: dict[str, int], max_length: int) -> Any:
+        """A ``GPTNeoXForCausalLM`` with the same logits: its layer norms and its MLP are ours, Llama's are not.
+
+        Raises:
+            ConfigError: with ``neighbour_shift``, which no class of transformers has.
+        """
+        if self.shift is not None:
+            raise ConfigError(
+                "format is transformers, but model.neighbour_shift is true, and no class of transformers adds the token "
+                "before. Export with format=xlm, or train with model.neighbour_shift=false."
+            )
+        return to_gpt_neox(self.embedding, self.transformer, self.head, special_ids, max_length)

@@ -106,7 +106,7 @@ class ArlmPredictor(Predictor[PredictionBatch, Prediction]):
         return self.sampling.sample(logits, uniforms=counter_uniforms(self.seed, index, step))
 
     def to_dict(self, batch: PredictionBatch, preds: Prediction) -> list[dict[str, Any]]:
-        """Rows of text and ids. ``truth`` is None where no answer is known."""
+        """Rows of text and ids, and how often the network ran. ``truth`` is None where no answer is known."""
 
         def text(ids: list[int]) -> str:
             return str(self.tokenizer.decode(ids, skip_special_tokens=True))
@@ -116,12 +116,14 @@ class ArlmPredictor(Predictor[PredictionBatch, Prediction]):
             batch["input_ids"].tolist(), preds["ids"].tolist(), batch["target_ids"].tolist(), strict=True
         ):
             known = truth[0] != self.pad
+            written = [i for i in ids if i != self.pad]
             rows.append(
                 {
                     "prompt": text(prompt),
                     "text": text(ids),
                     "truth": text(truth) if known else None,
-                    "ids": [i for i in ids if i != self.pad],
+                    "ids": written,
+                    "network_calls": len(written),  # the first of them reads the prompt
                 }
             )
         return rows

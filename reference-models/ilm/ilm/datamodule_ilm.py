@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
-from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
+from xlm_runtime import Collator, InfillingCollatorPrediction, Seq2SeqCollator, Seq2SeqCollatorPrediction
 from xlm_runtime.canvas import check_fraction, infill_blanks
 from xlm_runtime.collate import attended, is_packed, pad, stack, truncate
 from xlm_runtime.errors import ConfigError
@@ -144,7 +144,7 @@ class IlmCollatorPrediction(Collator):
         return self.layout.prediction_batch([[]] * len(examples), unknown, [[]] * len(examples))
 
 
-class IlmInfillingCollatorPrediction(Collator):
+class IlmInfillingCollatorPrediction(InfillingCollatorPrediction):
     """A text with gaps: ``CLS BOS kept tokens PAD...``, to be filled where tokens are missing, and only there.
 
     How many are missing is for the model to find out. A drawn gap leaves special tokens standing, for the model never

@@ -7,7 +7,7 @@ How a row is laid out stands in ``types_mdlm``; ``xlm_runtime.canvas`` does it.
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
-from xlm_runtime import Collator, Seq2SeqCollator, Seq2SeqCollatorPrediction
+from xlm_runtime import Collator, InfillingCollatorPrediction, Seq2SeqCollator, Seq2SeqCollatorPrediction
 from xlm_runtime.canvas import check_fraction, infill_blanks, seq2seq_canvas, text_canvas, with_blanks
 from xlm_runtime.collate import first_documents
 from xlm_runtime.options import check_switch
@@ -76,7 +76,7 @@ class MdlmSeq2SeqCollatorPrediction(Seq2SeqCollatorPrediction):
         return with_blanks(self.tokenizer, canvas, canvas["eligible"])
 
 
-class MdlmInfillingCollatorPrediction(Collator):
+class MdlmInfillingCollatorPrediction(InfillingCollatorPrediction):
     """Plain text with blanks: ``BOS | text EOS PAD...``, some tokens of the text to be filled in, all others kept.
 
     Args:

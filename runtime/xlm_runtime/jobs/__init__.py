@@ -7,9 +7,11 @@ JOBS: dict[str, tuple[str, str]] = {
     "train": ("xlm_runtime.jobs.train.run", "train a model, or continue the run in its directory"),
     "eval": ("xlm_runtime.jobs.eval.run", "every metric of a saved run on a split"),
     "generate": ("xlm_runtime.jobs.generate.run", "predictions of a saved run: a table and JSON lines"),
+    "export": ("xlm_runtime.jobs.export.run", "a saved model as a folder that others can load"),
+    "push_to_hub": ("xlm_runtime.jobs.push_to_hub.run", "a saved model to the Hugging Face hub, private by default"),
     "prepare_data": ("xlm_runtime.jobs.prepare_data.run", "make what training reads: tokenizer, tokens, blocks"),
     "list": ("xlm_runtime.jobs.list.run", "job types, models, experiments and commands"),
 }
 
 #: Jobs that run on a saved model, and need no experiment: the run's own configuration is taken.
-ON_SAVED_RUNS = ("eval", "generate")
+ON_SAVED_RUNS = ("eval", "generate", "export", "push_to_hub")

@@ -1,4 +1,4 @@
-"""``job_type=generate``: predictions of a saved run on a split, as a table and as JSON lines."""
+"""``job_type=generate``: what a saved run makes of a split, of prompts or of nothing, as a table and as JSON lines."""
 
 from __future__ import annotations
 
@@ -9,30 +9,34 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from xlm_runtime.faults import plain_memory_faults
+from xlm_runtime.callbacks.generating import Generating
+from xlm_runtime.generation import examples_of, generate_rows
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.predictions import Row, exact_match, rows_file, write_rows
+from xlm_runtime.prompts import asked_for
 from xlm_runtime.saved import load_run
-from xlm_runtime.trainer import plain_exits
 
 #: Wide enough for a table's prompts where the output is no terminal.
 _WIDTH = 110
 
 
 def run(cfg: DictConfig) -> list[Row]:
-    """Predict every row of the split (at most ``num_samples``); show ``show`` of them."""
+    """Predict every row of the split, or of what is asked for (at most ``num_samples``); show ``show`` of them."""
     quiet()
-    if cfg.num_samples is not None:
+    asked = asked_for(cfg.prompts, cfg.prompts_file, cfg.unconditional, cfg.num_samples)
+    prompts = None if asked is None else asked.prompts
+    if asked is not None:
+        cfg.datamodule.limit = None
+    elif cfg.num_samples is not None:
         limit = cfg.datamodule.limit
         cfg.datamodule.limit = cfg.num_samples if limit is None else min(limit, cfg.num_samples)
-    saved = load_run(cfg)
-    print(f"generating with {saved.path} (step {saved.step}) on {cfg.split}", flush=True)
-    with plain_exits(saved.trainer), plain_memory_faults(cfg, "eval_batch_size"):
-        batches = saved.trainer.predict(saved.parts.harness, datamodule=saved.parts.datamodule) or []
-    rows: list[Row] = [row for batch in batches for row in batch]
+    saved = load_run(cfg, None if prompts is None else examples_of(cfg, prompts), [Generating()])
+    source = cfg.split if asked is None else asked.name
+    print(f"generating with {saved.path} (step {saved.step}) on {source}", flush=True)
+    rows = generate_rows(cfg, saved, prompts)
     # Beside the rows of an evaluation, which has them for the whole split.
     label = ",".join(filter(None, ["generated", cfg.get("label")]))
-    file = rows_file(Path(cfg.run_dir), cfg.split, saved.step, label)
+    file = rows_file(Path(cfg.run_dir), source, saved.step, label)
     write_rows(file, rows)
     _show(rows[: cfg.show])
     print(f"{len(rows)} rows: {file}")

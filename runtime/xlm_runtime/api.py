@@ -1,0 +1,142 @@
+"""The Python API of a saved model::
+
+from xlm_runtime import load
+
+rows = load("runs/x").generate(["Once upon a time"], temperature=0.8)
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import nn
+
+from xlm_runtime.build import build_datamodule, make
+from xlm_runtime.callbacks.generating import Generating
+from xlm_runtime.config import check_values
+from xlm_runtime.discovery import activate, discover
+from xlm_runtime.errors import CheckpointError
+from xlm_runtime.generation import examples_of, generate_rows
+from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.predictions import Row
+from xlm_runtime.prompts import NOTHING, Prompt, parse
+from xlm_runtime.saved import SavedRun, load_run
+from xlm_runtime.saved_config import saved_config
+
+
+class LoadedModel:
+    """A saved model, ready to generate. ``load`` makes it.
+
+    Attributes:
+        cfg: its configuration.
+        step: the optimizer step at which it was saved.
+        model: the network.
+        tokenizer: its vocabulary.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self._saved = load_run(cfg, examples_of(cfg, ()), [Generating(silent=True)])
+        self.cfg = self._saved.parts.cfg
+        self.step = self._saved.step
+        self.model: nn.Module = self._saved.parts.harness.model
+        self.tokenizer = self._saved.parts.tokenizer
+
+    def generate(
+        self,
+        prompts: Sequence[str] | None = None,
+        *,
+        num_samples: int | None = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> list[Row]:
+        """A row for each prompt, as ``job_type=generate`` writes it; nothing is written.
+
+        Args:
+            prompts: texts to be continued, answered or, with markers such as ``<mask:3>``, filled in; None: texts from
+                nothing.
+            num_samples: how many of those; 1 if nothing is said.
+            batch_size: prompts a batch; None: the configured one. It changes no text.
+            options: of the model's predictor, for this call: ``temperature=0.8, seed=1``.
+
+        Returns:
+            ``prompt``, ``text``, ``ids``, ``length``, ``steps``, ``seconds``, ``seed`` and the model's own keys.
+
+        Raises:
+            DataError: a prompt that is empty, too long, or not in the model's vocabulary; a malformed marker.
+            ConfigError: an option out of its range; markers, or no prompt, where the model has no use for that.
+            UnknownKeyError: the predictor has no such option.
+        """
+        if prompts is None:
+            asked: list[Prompt] = [NOTHING] * (1 if num_samples is None else num_samples)
+        else:
+            asked = [parse(text, f"prompts, number {n}") for n, text in enumerate(_texts(prompts), 1)]
+        if not asked:
+            return []
+        cfg = copy.deepcopy(self.cfg)
+        with open_dict(cfg):
+            cfg.predictor = {**(cfg.predictor or {}), **options}
+            cfg.datamodule.limit = None
+            if batch_size is not None:
+                cfg.eval_batch_size = batch_size
+        check_values(cfg)
+        parts = self._saved.parts
+        datamodule = build_datamodule(cfg, parts.tokenizer, examples_of(cfg, asked))
+        used: SavedRun = dataclasses.replace(
+            self._saved, parts=dataclasses.replace(parts, cfg=cfg, datamodule=datamodule)
+        )
+        harness, configured = parts.harness, parts.harness.predictor
+        try:
+            harness.predictor = self._predictor(cfg) if options else configured
+            return generate_rows(cfg, used, asked)
+        finally:
+            harness.predictor = configured
+
+    def _predictor(self, cfg: DictConfig) -> Any:
+        harness = self._saved.parts.harness
+        made = make(
+            cfg, "predictor", model=harness.model, tokenizer=self.tokenizer, noise_schedule=harness.noise_schedule
+        )
+        if isinstance(made, nn.Module):  # one with weights of its own
+            made.load_state_dict(harness.predictor.state_dict())
+        return made
+
+
+def load(source: str | Path, **overrides: Any) -> LoadedModel:
+    """A saved model, by its own configuration.
+
+    Args:
+        source: a run's directory (its best checkpoint), a ``.ckpt`` file, an exported folder, or
+            ``hf://user/name@revision``.
+        overrides: keys of the configuration, such as ``seed=1``.
+
+    Raises:
+        CheckpointError: there is no such thing, or it cannot be read.
+        DiscoveryError: the model's package is not found.
+    """
+    quiet()
+    activate(discover().models)
+    text = str(source)
+    path = Path(text)
+    is_run = path.is_dir() and not (path / "model.safetensors").is_file()
+    if not is_run and not text.startswith("hf://") and not path.exists():
+        raise CheckpointError(
+            f"There is nothing at {text}. Expected a run's directory, a .ckpt file, an exported folder, or "
+            "hf://user/name@revision."
+        )
+    key = "run_dir" if is_run else "ckpt_path"
+    with saved_config([f"{key}={text}"]) as directory:
+        cfg = OmegaConf.load(directory / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    with open_dict(cfg):
+        cfg.update({"ckpt_path": None, **overrides, key: text})
+    check_values(cfg)
+    return LoadedModel(cfg)
+
+
+def _texts(prompts: Sequence[str]) -> Sequence[str]:
+    return [prompts] if isinstance(prompts, str) else prompts

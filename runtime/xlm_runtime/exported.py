@@ -1,0 +1,169 @@
+"""An exported model: a folder with all that is needed to run it, in formats that hold no code.
+
+    model.safetensors    the weights; its metadata says the step and the version of the runtime
+    config.yaml          the configuration, with the tokenizer's facts
+    tokenizer.json …     the tokenizer
+    README.md            the model card
+
+``source`` leads from a ``ckpt_path`` to a file or such a folder; ``config_of`` and ``load_weights`` read either.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from xlm_runtime import __version__, checkpoint, hub
+from xlm_runtime.config_source import check_file
+from xlm_runtime.discovery import discover
+from xlm_runtime.errors import CheckpointError, did_you_mean
+from xlm_runtime.locate import locate
+
+WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+TOKENIZER = "xlm_runtime.tokenizers.exported_tokenizer"
+
+#: Where what a configuration from elsewhere may make is defined, besides the packages of models that are found here.
+TRUSTED = (
+    *(
+        f"xlm_runtime.{name}"
+        for name in ("callbacks", "datamodule", "datasets", "harness", "metrics", "noise", "tokenizers")
+    ),
+    *("torch.optim", "torch.nn", "torchmetrics", "lightning.pytorch.trainer", "lightning.pytorch.strategies"),
+    "transformers.optimization",
+)
+
+#: An interpolation by a function; of a key it has no colon.
+_RESOLVER = re.compile(r"\$\{\s*([^{}:]*):")
+
+
+def source(ckpt_path: str) -> Path:
+    """The file or folder that ``ckpt_path`` names; ``hf://user/name@revision`` is fetched.
+
+    Raises:
+        ConfigError, CheckpointError: it cannot be fetched.
+    """
+    return hub.fetch(ckpt_path) if ckpt_path.startswith(hub.SCHEME) else Path(ckpt_path)
+
+
+def is_exported(path: Path) -> bool:
+    """Whether it is a folder that is, or was to be, an exported model."""
+    return path.is_dir() and ((path / WEIGHTS).is_file() or (path / CONFIG).is_file())
+
+
+def config_of(path: Path) -> str:
+    """The configuration, as YAML text, of a checkpoint or an exported folder.
+
+    Raises:
+        CheckpointError: there is none, or it names parts of neither the runtime nor a discovered model.
+        ConfigSyntaxError: it is no YAML.
+    """
+    if not is_exported(path):
+        return checkpoint.config_of(path)
+    _check_files(path)
+    check_file(path / CONFIG)
+    content = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or "model" not in content:
+        raise CheckpointError(
+            f"{path / CONFIG} has no model in it: it is not the configuration of a run. Export again."
+        )
+    _check_targets(content, path / CONFIG)
+    content["run_dir"] = "runs/${job_name}"  # no file says where here something is written
+    if isinstance(content.get("tokenizer"), dict) and content["tokenizer"].get("_target_") == TOKENIZER:
+        content["tokenizer"]["path"] = str(path)
+    return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+
+
+def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int:
+    """Load a checkpoint's or an exported folder's weights into a Harness of the same shape.
+
+    Args:
+        module: the Harness.
+        path: of the file or folder.
+        model: the dotted path of the configured network: weights of another package's are refused.
+
+    Returns:
+        The optimizer step at which they were saved.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or weights that do not fit.
+    """
+    if not is_exported(path):
+        return checkpoint.load_weights(module, path, model)
+    _check_files(path)
+    try:
+        with safe_open(path / WEIGHTS, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path / WEIGHTS} cannot be read: the file is damaged or cut short. ({error})\nExport the model again."
+        ) from error
+    checkpoint.load_state(module, state, path / WEIGHTS)
+    if model is not None:
+        checkpoint.check_model((path / CONFIG).read_text(encoding="utf-8"), model, path)
+    step = metadata.get("step", "0")
+    return int(step) if step.isdecimal() else 0
+
+
+def write_weights(module: nn.Module, file: Path, step: int) -> None:
+    """A Harness's weights as safetensors. Weights that are two names for one tensor are written twice."""
+    state: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in module.state_dict().items():
+        whole = value.detach().cpu().contiguous()
+        memory = whole.untyped_storage().data_ptr()
+        state[name] = whole.clone() if memory in seen else whole
+        seen.add(memory)
+    save_file(state, file, metadata={"format": "pt", "step": str(step), "xlm_version": __version__})
+
+
+def _check_files(path: Path) -> None:
+    for name in (WEIGHTS, CONFIG):
+        if not (path / name).is_file():
+            raise CheckpointError(
+                f"{path} has no {name}: it is no exported model. Give a folder that job_type=export wrote, a .ckpt "
+                "file, or of a run its name: job_name=<name>."
+            )
+
+
+def _check_targets(content: dict[str, Any], file: Path) -> None:
+    """Refuse a configuration that would import, or have Hydra make, what nobody here has installed as a model."""
+    models = discover().models
+    for key in ("hydra", "defaults"):
+        if key in content:
+            raise CheckpointError(f"{file} has a key '{key}', which no exported model has. Export the model again.")
+    for resolver in _RESOLVER.findall(file.read_text(encoding="utf-8")):
+        if resolver != "oc.env":  # others make configuration of text
+            raise CheckpointError(f"{file} has an interpolation by '{resolver}'; expected oc.env, or names of keys.")
+    packages = {path.partition(".")[0] for path in TRUSTED} | set(models)
+    for key, path in _dotted_paths(content):
+        # What is named, and what that is: modules hold others.
+        known = path.partition(".")[0] in packages
+        module = str(getattr(locate(path, f"'{key}' in {file}"), "__module__", "")) if known else ""
+        if not any(module == name or module.startswith(f"{name}.") for name in (*TRUSTED, *models)):
+            raise CheckpointError(
+                f"{file}: '{key}' names {path}, which is a part of neither the runtime nor a model that is found here. "
+                f"{did_you_mean(path.partition('.')[0], models)}\nModels: {', '.join(models) or 'none'}. Install or "
+                "register the model's package; nothing else is made because a file says so."
+            )
+
+
+def _dotted_paths(node: Any, key: str = "") -> list[tuple[str, str]]:
+    if isinstance(node, list):
+        return [found for n, value in enumerate(node) for found in _dotted_paths(value, f"{key}[{n}]")]
+    if not isinstance(node, dict):
+        return []
+    found = []
+    for name, value in node.items():
+        place = f"{key}.{name}" if key else str(name)
+        if name in ("_target_", "update", "preprocess") and isinstance(value, str):
+            found.append((place, value))
+        else:
+            found += _dotted_paths(value, place)
+    return found

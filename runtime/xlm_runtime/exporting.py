@@ -1,0 +1,155 @@
+"""A saved run as a folder: whole, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from xlm_runtime import __version__, exported
+from xlm_runtime.contracts import ToTransformers
+from xlm_runtime.errors import CheckpointError, ConfigError
+from xlm_runtime.files import write_text
+from xlm_runtime.model_card import model_card
+from xlm_runtime.options import check_choice
+from xlm_runtime.saved import SavedRun
+
+FORMATS = ("xlm", "transformers")
+
+#: What a run is asked for, which is no property of the model.
+_OF_THE_JOB = ("ckpt_path", "prompts", "prompts_file", "num_samples", "label", "export_dir", "repo_id")
+
+
+def check_new(folder: Path) -> None:
+    """Raise a CheckpointError if the folder, or a file of that name, exists and is not empty."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise CheckpointError(
+            f"export_dir is {folder}, which exists already, and nothing is overwritten. Choose another, or remove it."
+        )
+
+
+def write_folder(cfg: DictConfig, saved: SavedRun, folder: Path, repo_id: str | None = None) -> None:
+    """Write an exported model.
+
+    Args:
+        cfg: the run's configuration; ``format`` says which files.
+        saved: its parts.
+        folder: is made; nothing may stand there.
+        repo_id: where it will be on the hub, for the card.
+
+    Raises:
+        ConfigError: no such format, or a model that has no such form.
+        CheckpointError: the folder exists, or cannot be written.
+    """
+    form = cfg.format
+    check_choice("format", form, FORMATS)
+    check_new(folder)
+    folder = folder.absolute()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            content = Path(temporary) / "folder"
+            content.mkdir()
+            _write(cfg, saved, content, form == "transformers", repo_id)
+            if folder.exists():
+                folder.rmdir()
+            os.replace(content, folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot write {folder}: {error.strerror or error}. Set export_dir to a place where you may create files."
+        ) from error
+
+
+def _write(cfg: DictConfig, saved: SavedRun, folder: Path, as_transformers: bool, repo_id: str | None) -> None:
+    harness, tokenizer = saved.parts.harness, saved.parts.tokenizer
+    class_name = None
+    if as_transformers:
+        model = _transformers_model(cfg, harness.model, tokenizer)
+        class_name = type(model).__name__
+        with _without_bar():
+            model.save_pretrained(folder)
+    else:
+        exported.write_weights(harness, folder / exported.WEIGHTS, saved.step)
+        write_text(folder / exported.CONFIG, OmegaConf.to_yaml(_portable(saved.parts.cfg)))
+    tokenizer.save_pretrained(folder)
+    card = model_card(
+        _plain(saved.parts.cfg),
+        name=(repo_id or str(cfg.job_name)).rpartition("/")[2],
+        step=saved.step,
+        parameters=sum(weight.numel() for weight in harness.model.parameters()),
+        metrics=_metrics(Path(cfg.run_dir)),
+        version=__version__,
+        transformers_class=class_name,
+        repo_id=repo_id,
+    )
+    write_text(folder / "README.md", card)
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _portable(cfg: DictConfig) -> DictConfig:
+    """The configuration without what belongs to this job and this machine."""
+    made = OmegaConf.create(OmegaConf.to_yaml(cfg))
+    assert isinstance(made, DictConfig)
+    with open_dict(made):
+        made.update(dict.fromkeys(_OF_THE_JOB))
+        made.update({"job_type": "generate", "run_dir": "runs/${job_name}", "unconditional": False})
+        made.cache_dir = "${oc.env:XLM_CACHE_DIR,'~/.cache/xlm'}"
+        made.tokenizer = {"_target_": exported.TOKENIZER, "path": "."}
+        for group in ("callbacks", "logger"):  # of training; others need not have what they need
+            made[group] = {}
+    return made
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    """Resolved, node by node: one that cannot be resolved here stays as it is written."""
+    plain: dict[str, Any] = {}
+    for key in ("model", "dataset", "optimizer", "seed", "batch_size", "license"):
+        node = OmegaConf.select(cfg, key)
+        try:
+            plain[key] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        except OmegaConfBaseException:
+            plain[key] = OmegaConf.to_container(node, resolve=False)
+    return plain
+
+
+def _metrics(run_dir: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for split in ("train", "val", "test"):
+        file = run_dir / f"metrics-{split}.json"
+        if file.is_file():
+            try:
+                found[split] = dict(json.loads(file.read_text(encoding="utf-8")))
+            except ValueError:
+                continue
+    return found
+
+
+def _transformers_model(cfg: DictConfig, model: nn.Module, tokenizer: Any) -> Any:
+    if not isinstance(model, ToTransformers):
+        raise ConfigError(
+            f"format is transformers, but {type(model).__name__} has no method to_transformers: no class of "
+            "transformers computes it. Export it with format=xlm, which load(folder) and job_type=generate read."
+        )
+    lengths = [OmegaConf.select(cfg, f"dataset.{key}") or 0 for key in ("block_size", "prompt_length", "answer_length")]
+    special = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "pad")}
+    return model.to_transformers(special, max(lengths[0], lengths[1] + lengths[2], 1))

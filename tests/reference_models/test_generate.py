@@ -1,0 +1,194 @@
+"""Prompts, blanks and texts from nothing, of each model: by the command line and from Python."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from xlm_runtime import load
+from xlm_runtime.cli import main
+from xlm_runtime.errors import ConfigError, DataError, UnknownKeyError, XlmError
+from xlm_runtime.predictions import read_rows
+
+MODELS = ("arlm", "mlm", "ilm", "mdlm")
+INFILLING = ("mlm", "ilm", "mdlm")
+SMALL = ("model.d_model=32", "model.num_layers=1", "model.num_heads=1", "model.d_ff=64", "trainer.max_steps=1")
+TEXT = (*SMALL, "dataset.block_size=48", "batch_size=4", "datamodule.limit=8")
+STAR = (*SMALL, "dataset.sizes={train: 4, val: 4, test: 4}", "batch_size=4")
+GIVEN = {model: ["The <mask> sat", "on <mask:5>the <mask:2>.", "<mask:7>"] for model in INFILLING}
+GIVEN["arlm"] = ["The cat sat", "on", "the mat and"]
+
+Xlm = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the runs text_<model> and star_<model>, one step each."""
+    directory = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        patch.setenv("XLM_CACHE_DIR", str(directory / "cache"))
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        for model in MODELS:
+            for task, experiment, words in (("text", "pydoc", TEXT), ("star", "star_easy", STAR)):
+                main(["job_type=train", f"experiment={experiment}_{model}", f"run_dir=runs/{task}_{model}", *words])
+    return directory / "runs"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_seed_gives_the_same_text_whatever_the_batch_size(runs: Path, model: str) -> None:
+    loaded = load(runs / f"text_{model}")
+    options: dict[str, Any] = {"temperature": 1.0, "seed": 3}
+    texts = [[row["ids"] for row in loaded.generate(GIVEN[model], batch_size=n, **options)] for n in (1, 2, 3)]
+    assert texts[0] == texts[1] == texts[2]
+    assert texts[0] != [row["ids"] for row in loaded.generate(GIVEN[model], temperature=1.0, seed=4)]
+    alone = loaded.generate(GIVEN[model][:1], **options)
+    assert alone[0]["ids"] == texts[0][0]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_rows_say_what_was_given_and_what_it_took(runs: Path, model: str) -> None:
+    rows = load(runs / f"text_{model}", eval_batch_size=2).generate(GIVEN[model], seed=5)
+    assert [row["prompt"] for row in rows] == GIVEN[model]
+    for row in rows:
+        assert row["truth"] is None and row["seed"] == 5 and row["seconds"] > 0
+        assert row["length"] == len(row["ids"]) and isinstance(row["text"], str)
+        assert row["steps"] == row["network_calls"] >= 1
+
+
+@pytest.mark.parametrize("model", INFILLING)
+def test_blanks_are_filled_and_what_is_given_is_kept(runs: Path, model: str) -> None:
+    loaded = load(runs / f"text_{model}")
+    ids = loaded.tokenizer.encode
+    (row,) = loaded.generate(["on <mask:5>the <mask:2>."], temperature=1.0)
+    parts = [ids(text, add_special_tokens=False) for text in ("on ", "the ", ".")]
+    written = [i for i in row["ids"] if i not in loaded.tokenizer.all_special_ids]
+    if model == "ilm":  # how many are missing, it finds out itself
+        rest = iter(written)
+        assert all(token in rest for part in parts for token in part)
+    else:
+        assert len(written) == 3 + 5 + 4 + 2 + 1
+        assert written[:3] == parts[0] and written[8:12] == parts[1] and written[14:] == parts[2]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_texts_from_nothing(xlm: Xlm, runs: Path, tmp_path: Path, model: str) -> None:
+    words = (f"run_dir={runs}/text_{model}", "unconditional=true", "num_samples=5", "predictor.temperature=1.0")
+    file = runs / f"text_{model}" / "predictions" / "unconditional" / "step=1.generated.jsonl"
+    texts = []
+    for size in (2, 5):
+        code, out, err = xlm("job_type=generate", *words, f"eval_batch_size={size}")
+        assert code == 0, err
+        assert "on unconditional" in out and "exact match" not in out
+        rows = read_rows(file)
+        assert all(row["prompt"] == "" and row["truth"] is None for row in rows)
+        texts.append([row["ids"] for row in rows])
+    assert len(texts[0]) == 5 and texts[0] == texts[1]
+    assert len({tuple(ids) for ids in texts[0]}) > 1
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_star_models_answer_prompts(runs: Path, model: str) -> None:
+    loaded = load(runs / f"star_{model}")
+    rows = loaded.generate(["1 2 2 3", "4 5 5 6 6 7"])
+    assert [row["prompt"] for row in rows] == ["1 2 2 3", "4 5 5 6 6 7"]
+    assert rows[1]["ids"] == loaded.generate(["4 5 5 6 6 7"])[0]["ids"] or model == "mdlm"  # whose draws are by place
+    with pytest.raises(DataError, match="Prompt 1: 'cat', '77' is not in the model's vocabulary of 27 tokens"):
+        loaded.generate(["1 cat 77"])
+    with pytest.raises(DataError, match=r"has 29 tokens.*takes at most 28"):
+        loaded.generate(["1 " * 29])
+    with pytest.raises(ConfigError, match="has a mask marker"):
+        loaded.generate(["1 <mask>"])
+    with pytest.raises(ConfigError, match="answers prompts"):
+        loaded.generate(num_samples=2)
+
+
+def test_a_model_that_writes_from_left_to_right_refuses_markers(runs: Path) -> None:
+    with pytest.raises(ConfigError, match="leave the markers out"):
+        load(runs / "text_arlm").generate(["The <mask> sat"])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_too_much_for_the_block_is_refused(runs: Path, model: str) -> None:
+    loaded = load(runs / f"text_{model}")
+    blank = "" if model == "arlm" else "<mask>"
+    assert loaded.generate(["x" * (46 - len(blank) // 6) + blank])
+    with pytest.raises(DataError, match=r"has 47 tokens.*at most 46"):
+        loaded.generate(["x" * (47 - len(blank) // 6) + blank])
+
+
+def test_options_hold_for_their_call(runs: Path) -> None:
+    loaded = load(runs / "text_arlm")
+    before = loaded.generate(["The cat"])
+    assert loaded.generate(["The cat"], max_new_tokens=3)[0]["length"] <= 3
+    after = loaded.generate(["The cat"])
+    assert [row["ids"] for row in before] == [row["ids"] for row in after]
+    with pytest.raises(UnknownKeyError, match="temprature"):
+        loaded.generate(["The cat"], temprature=0.8)
+    with pytest.raises(XlmError, match="temperature"):
+        loaded.generate(["The cat"], temperature=-1)
+    assert loaded.generate([]) == []
+
+
+def test_a_file_of_prompts_is_continued(xlm: Xlm, runs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(
+        "".join(json.dumps({"prompt": text}) + "\n" for text in ("one", "two [b]", "three")), encoding="utf-8"
+    )
+    code, out, err = xlm(
+        "job_type=generate", f"ckpt_path={runs}/text_arlm/checkpoints/last.ckpt", f"prompts_file={file}"
+    )
+    assert code == 0, err
+    rows = read_rows(Path("runs/text_arlm/predictions/prompts/step=1.generated.jsonl"))
+    assert [row["prompt"] for row in rows] == ["one", "two [b]", "three"] and "two [b]" in out
+
+
+def test_a_run_of_an_older_runtime_takes_prompts_too(xlm: Xlm, runs: Path, tmp_path: Path) -> None:
+    saved = runs / "text_arlm"
+    content = yaml.safe_load((saved / "config.yaml").read_text(encoding="utf-8"))
+    for key in ("prompts", "prompts_file", "unconditional", "export_dir", "format", "repo_id", "private", "license"):
+        del content[key]
+    old = tmp_path / "old"
+    shutil.copytree(saved / "checkpoints", old / "checkpoints")
+    (old / "config.yaml").write_text(yaml.safe_dump({**content, "run_dir": str(old)}), encoding="utf-8")
+    code, _, err = xlm("job_type=generate", f"run_dir={old}", "prompts=['The cat']")
+    assert code == 0, err
+    assert (old / "predictions" / "prompts" / "step=1.generated.jsonl").is_file()
+
+
+BAD = {
+    "a malformed marker": (["prompts=['The <mask:x> sat']"], ["the marker '<mask:x>'", "<mask:3>"]),
+    "two sources": (["prompts=['a']", "unconditional=true"], ["prompts and unconditional are given"]),
+    "no number": (["unconditional=true"], ["num_samples=64"]),
+    "no list": (["prompts=abc"], ["expected a list of texts"]),
+    "no file": (["prompts_file=none.txt"], ["none.txt cannot be read"]),
+    "an empty file": (["prompts_file=empty.txt"], ["empty.txt is empty"]),
+    "no UTF-8": (["prompts_file=latin.txt"], ["latin.txt is not UTF-8", "line 1"]),
+    "another model": (
+        ["experiment=pydoc_arlm", *TEXT, "ckpt_path=RUNS/text_mlm/checkpoints/last.ckpt", "prompts=['a']"],
+        ["holds the weights of another model: mlm.model_mlm.MlmModel"],
+    ),
+    "markers": (["prompts=['a <mask>']"], ["leave the markers out"]),
+    "too long": ([f"prompts=['{'x' * 60}']"], ["has 60 tokens", "at most 46"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_message_and_leaves_nothing(xlm: Xlm, runs: Path, tmp_path: Path, case: str) -> None:
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    words, expected = BAD[case]
+    directory = runs / "text_arlm"
+    before = sorted(directory.rglob("*"))
+    code, _, err = xlm(
+        "job_type=generate", f"run_dir={directory}", *(word.replace("RUNS", str(runs)) for word in words)
+    )
+    assert code == 2, err
+    assert err.startswith("Error: ") and all(word in err for word in expected), err
+    assert sorted(directory.rglob("*")) == before

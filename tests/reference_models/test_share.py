@@ -1,0 +1,267 @@
+"""Exported models: what the folder holds, what loads it, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from xlm_runtime import load
+from xlm_runtime.cli import main
+from xlm_runtime.errors import CheckpointError, XlmError
+from xlm_runtime.tokenizers import auto_tokenizer, byte_tokenizer, exported_tokenizer, number_tokenizer, train_bpe
+
+MODELS = ("arlm", "mlm", "ilm", "mdlm")
+SMALL = ("model.d_model=32", "model.num_layers=2", "model.num_heads=2", "model.d_ff=64", "trainer.max_steps=1")
+TEXT = (*SMALL, "dataset.block_size=48", "batch_size=4", "datamodule.limit=8")
+STAR = (*SMALL, "dataset.sizes={train: 4, val: 4, test: 4}", "batch_size=4")
+PROMPT = {"arlm": "The cat", "mlm": "The <mask:3>", "ilm": "The <mask:3>", "mdlm": "The <mask:3>"}
+
+Xlm = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the runs text_<model>, evaluated, and star_arlm, and exports/text_<model>."""
+    directory = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        patch.setenv("XLM_CACHE_DIR", str(directory / "cache"))
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        main(["job_type=train", "experiment=star_easy_arlm", "job_name=star_arlm", "model.neighbour_shift=true", *STAR])
+        for model in MODELS:
+            main(["job_type=train", f"experiment=pydoc_{model}", f"job_name=text_{model}", *TEXT])
+            main(["job_type=eval", f"job_name=text_{model}"])
+            main(
+                ["job_type=export", f"job_name=text_{model}", f"export_dir=exports/text_{model}", "license=apache-2.0"]
+            )
+    return directory
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_export_is_the_run(xlm: Xlm, work: Path, model: str) -> None:
+    folder = work / "exports" / f"text_{model}"
+    names = {"README.md", "config.yaml", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {file.name for file in folder.iterdir()} == names
+    run, exported = load(work / "runs" / f"text_{model}"), load(folder)
+    assert run.step == exported.step == 1
+    own, theirs = run.model.state_dict(), exported.model.state_dict()
+    assert list(own) == list(theirs) and all(torch.equal(own[name], theirs[name]) for name in own)
+    rows = [loaded.generate([PROMPT[model]], temperature=1.0, seed=2)[0]["ids"] for loaded in (run, exported)]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_export_stands_in_a_checkpoints_place(xlm: Xlm, work: Path, model: str) -> None:
+    folder = work / "exports" / f"text_{model}"
+    code, out, err = xlm("job_type=generate", f"ckpt_path={folder}", f"prompts=['{PROMPT[model]}']")
+    assert code == 0, err
+    assert f"runs/text_{model}/predictions/prompts/step=1.generated.jsonl" in out
+    code, out, err = xlm("job_type=eval", f"ckpt_path={folder}")
+    assert code == 0, err
+    name = f"runs/text_{model}/metrics-test.json"
+    found, known = (json.loads(file.read_text(encoding="utf-8")) for file in (Path(name), work / name))
+    assert {**found, "checkpoint": ""} == {**known, "checkpoint": ""}
+
+
+def test_the_card_is_made_from_the_run(work: Path) -> None:
+    card = (work / "exports" / "text_mdlm" / "README.md").read_text(encoding="utf-8")
+    head = yaml.safe_load(card.split("---")[1])
+    assert head["license"] == "apache-2.0" and head["library_name"] == "xlm-runtime"
+    metrics = json.loads((work / "runs" / "text_mdlm" / "metrics-test.json").read_text(encoding="utf-8"))
+    assert f"| test | loss | {metrics['test/loss']:.6g} |" in card
+    for words in ("# text_mdlm", "`xlm_runtime.datasets.pydoc.PydocTopics`", "block_size: `48`", "for 1 steps"):
+        assert words in card
+    assert str(work) not in card
+
+
+def test_nothing_of_this_machine_or_job_is_in_the_configuration(work: Path) -> None:
+    text = (work / "exports" / "text_arlm" / "config.yaml").read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    assert str(work) not in text and content["export_dir"] is None and content["callbacks"] == {}
+    assert content["vocab"]["size"] == 263
+    with safe_open(work / "exports" / "text_arlm" / "model.safetensors", framework="pt") as file:
+        assert file.metadata()["step"] == "1"
+
+
+@pytest.mark.parametrize("kind", ["byte", "number", "bpe", "auto"])
+def test_a_tokenizer_is_the_same_after_export(tmp_path: Path, kind: str) -> None:
+    texts = ["Some [PAD] text, some more", "1 2 15", " [MASK]  ü 🙂\n", ""]
+    bpe = train_bpe(["some text, some more text " * 20], 280)
+    bpe.save_pretrained(tmp_path / "bpe")
+    made: Any = {
+        "byte": byte_tokenizer,
+        "number": lambda: number_tokenizer(20),
+        "bpe": lambda: bpe,
+        "auto": lambda: auto_tokenizer(tmp_path / "bpe"),
+    }[kind]()
+    made.save_pretrained(tmp_path / "exported")
+    again = exported_tokenizer(tmp_path / "exported")
+    assert again.all_special_ids == made.all_special_ids and len(again) == len(made)
+    for text in texts:
+        ids = made(text, add_special_tokens=False)["input_ids"]
+        assert again(text, add_special_tokens=False)["input_ids"] == ids
+        assert again.decode(ids, skip_special_tokens=True) == made.decode(ids, skip_special_tokens=True)
+
+
+def test_transformers_computes_the_same_logits(xlm: Xlm, work: Path) -> None:
+    code, out, err = xlm(
+        "job_type=export", f"run_dir={work}/runs/text_arlm", "export_dir=exported", "format=transformers"
+    )
+    assert code == 0, err
+    assert "shards" not in out + err
+    theirs = AutoModelForCausalLM.from_pretrained("exported")
+    tokenizer = AutoTokenizer.from_pretrained("exported")
+    ours = load(work / "runs" / "text_arlm").model.eval()
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(7, 263, (3, 40), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[1, :9] = 0  # padding on the left
+    with torch.no_grad():
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        expected = ours(ids, mask.bool())[mask.bool()]
+        found = theirs(input_ids=ids, attention_mask=mask, position_ids=positions).logits[mask.bool()]
+    assert expected.abs().max() > 0.05
+    assert torch.allclose(found, expected, atol=1e-5, rtol=0)
+    assert tokenizer.bos_token_id == theirs.config.bos_token_id == 4
+    assert "library_name: transformers" in Path("exported/README.md").read_text(encoding="utf-8")
+    assert not [file for file in Path("exported").iterdir() if file.suffix in (".bin", ".pt", ".py", ".ckpt")]
+
+
+REFUSED = {
+    "no folder": (["job_name=text_mlm"], ["export_dir is null"]),
+    "a folder that exists": (["job_name=text_mlm", "export_dir=exports/text_mlm"], ["nothing is overwritten"]),
+    "a file": (["job_name=text_mlm", "export_dir=file.txt"], ["nothing is overwritten"]),
+    "a format": (["job_name=text_mlm", "export_dir=new", "format=onnx"], ["format is 'onnx'", "transformers"]),
+    "no such form": (
+        ["job_name=text_mlm", "export_dir=new", "format=transformers"],
+        ["MlmModel has no method to_transformers"],
+    ),
+    "not quite": (["job_name=star_arlm", "export_dir=new", "format=transformers"], ["model.neighbour_shift is true"]),
+    "no run": (["job_name=none", "export_dir=new"], ["There is no run in runs/none"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_an_export_that_cannot_be_leaves_nothing(
+    xlm: Xlm, work: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.chdir(work)
+    (work / "file.txt").write_text("mine", encoding="utf-8")
+    before = sorted(work.rglob("*"))
+    words, expected = REFUSED[case]
+    code, _, err = xlm("job_type=export", *words)
+    assert code == 2 and all(word in err for word in expected), err
+    assert sorted(work.rglob("*")) == before
+
+
+def copied(work: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for file in (work / "exports" / "text_arlm").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_a_folder_that_is_not_whole_is_refused(work: Path, tmp_path: Path) -> None:
+    folder = copied(work, tmp_path)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"model.safetensors cannot be read: the file is damaged"):
+        load(folder)
+    (folder / "tokenizer.json").write_text("{", encoding="utf-8")
+    with pytest.raises(XlmError, match="the tokenizer in"):
+        load(folder)
+    (folder / "config.yaml").unlink()
+    with pytest.raises(CheckpointError, match=r"has no config.yaml: it is no exported model"):
+        load(folder)
+    with pytest.raises(CheckpointError, match="There is nothing at"):
+        load(tmp_path / "none")
+
+
+def test_weights_of_another_model_are_refused(work: Path, tmp_path: Path) -> None:
+    folder = copied(work, tmp_path)
+    other = work / "exports" / "text_ilm" / "model.safetensors"
+    (folder / "model.safetensors").write_bytes(other.read_bytes())
+    with pytest.raises(CheckpointError, match="do not fit the configured model"):
+        load(folder)
+    with pytest.raises(CheckpointError, match="holds the weights of another model: arlm"):
+        load(work / "exports" / "text_arlm", model={**load(work / "exports" / "text_mlm").cfg.model})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("tokenizer", {"_target_": "os.system", "command": "touch broken"}, "'tokenizer._target_' names os.system"),
+        ("loss", {"_target_": "subprocess.run"}, "names subprocess.run"),
+        ("metrics", {"lm": {"x": {"metric": {"_target_": "builtins.exec"}}}}, "names builtins.exec"),
+        (
+            "dataset",
+            {"_target_": "xlm_runtime.datasets.text.TextDataset", "preprocess": "os.system"},
+            "'dataset.preprocess' names os.system",
+        ),
+        ("loss", {"_target_": "xlm_runtime.exits.os.system"}, "'loss._target_' names xlm_runtime.exits.os.system"),
+        ("loss", {"_target_": "xlm_runtime.files.write_text"}, "names xlm_runtime.files.write_text"),
+        ("loss", "${oc.create:'{_target_: os.system}'}", "an interpolation by 'oc.create'"),
+        ("loss", {"_target_": "${seed}"}, "names .{seed}"),
+        ("hydra", {"callbacks": {"x": {"_target_": "os.system"}}}, "has a key 'hydra'"),
+        ("defaults", ["x"], "has a key 'defaults'"),
+    ],
+)
+def test_a_configuration_that_would_run_anything_is_refused(
+    work: Path, tmp_path: Path, key: str, value: Any, words: str
+) -> None:
+    folder = copied(work, tmp_path)
+    content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    (folder / "config.yaml").write_text(yaml.safe_dump({**content, key: value}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=words):
+        load(folder)
+    assert not os.path.exists("broken")
+
+
+def test_a_run_is_pushed_and_comes_back(xlm: Xlm, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for the hub's client; ``tests/runtime/test_hub.py`` has what the hub itself answers."""
+    pushed: dict[str, Any] = {}
+
+    class Api:
+        def whoami(self) -> dict[str, str]:
+            return {"name": "me"}
+
+        def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> str:
+            pushed.update(private=private, exist_ok=exist_ok)
+            return f"https://hub.example/{repo_id}"
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+            shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
+
+    def fetched(repo_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        pushed["revision"] = revision
+        return str(tmp_path / "hub" / repo_id)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
+    code, out, err = xlm("job_type=push_to_hub", f"run_dir={work}/runs/text_arlm", "repo_id=me/writes")
+    assert code == 0, err
+    assert "to https://hub.example/me/writes (private)" in out
+    card = (tmp_path / "hub" / "me" / "writes" / "README.md").read_text(encoding="utf-8")
+    assert 'load("hf://me/writes")' in card and "# writes" in card and "license: unknown" in card
+    code, out, err = xlm("job_type=generate", "ckpt_path=hf://me/writes@v1", "prompts=['The cat']")
+    assert code == 0, err
+    assert pushed == {"private": True, "exist_ok": False, "revision": "v1"}
+    rows = [load(place).generate(["The cat"])[0]["ids"] for place in ("hf://me/writes", work / "runs" / "text_arlm")]
+    assert rows[0] == rows[1]
+
+
+def test_a_push_without_a_name_is_refused(xlm: Xlm, work: Path) -> None:
+    code, _, err = xlm("job_type=push_to_hub", f"run_dir={work}/runs/text_arlm")
+    assert code == 2 and "repo_id is None; expected user/name" in err
