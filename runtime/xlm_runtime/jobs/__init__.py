@@ -8,6 +8,8 @@ JOBS: dict[str, tuple[str, str]] = {
     "eval": ("xlm_runtime.jobs.eval.run", "every metric of a saved run on a split"),
     "generate": ("xlm_runtime.jobs.generate.run", "predictions of a saved run: a table and JSON lines"),
     "prepare_data": ("xlm_runtime.jobs.prepare_data.run", "make what training reads: tokenizer, tokens, blocks"),
+    "report": ("xlm_runtime.jobs.report.run", "make the report of a run's directory again"),
+    "compare": ("xlm_runtime.jobs.compare.run", "several runs side by side: a table and a page"),
     "list": ("xlm_runtime.jobs.list.run", "job types, models, experiments and commands"),
 }
 

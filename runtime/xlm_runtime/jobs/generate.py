@@ -12,7 +12,10 @@ from rich.table import Table
 from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.predictions import Row, exact_match, rows_file, write_rows
+from xlm_runtime.report.run_report import report_after
+from xlm_runtime.report.trajectory_page import trajectory_file, write_trajectories
 from xlm_runtime.saved import load_run
+from xlm_runtime.tracing import record
 from xlm_runtime.trainer import plain_exits
 
 #: Wide enough for a table's prompts where the output is no terminal.
@@ -26,6 +29,7 @@ def run(cfg: DictConfig) -> list[Row]:
         limit = cfg.datamodule.limit
         cfg.datamodule.limit = cfg.num_samples if limit is None else min(limit, cfg.num_samples)
     saved = load_run(cfg)
+    recorder = record(saved.parts.harness.predictor, cfg.show) if cfg.get("trace") else None
     print(f"generating with {saved.path} (step {saved.step}) on {cfg.split}", flush=True)
     with plain_exits(saved.trainer), plain_memory_faults(cfg, "eval_batch_size"):
         batches = saved.trainer.predict(saved.parts.harness, datamodule=saved.parts.datamodule) or []
@@ -36,9 +40,14 @@ def run(cfg: DictConfig) -> list[Row]:
     write_rows(file, rows)
     _show(rows[: cfg.show])
     print(f"{len(rows)} rows: {file}")
+    if recorder is not None:
+        page = trajectory_file(Path(cfg.run_dir), cfg.get("label"))
+        title = f"{Path(cfg.run_dir).name}, {cfg.split}, step {saved.step}"
+        print(f"trajectory: {write_trajectories(page, recorder.trajectories, rows, saved.parts.tokenizer, title)}")
     share = exact_match(rows)
     if share is not None:
         print(f"exact match {share:.3f}")
+    report_after(Path(cfg.run_dir))
     return rows
 
 
