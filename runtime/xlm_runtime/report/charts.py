@@ -80,7 +80,7 @@ class _Axis:
 
 def _grid(across: _Axis, up: _Axis) -> list[Markup]:
     lines = []
-    for value in up.ticks(4):
+    for value in up.ticks(6):
         y = up.place(value)
         lines.append(Markup('<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(_LEFT, y, across.end, y))
         lines.append(Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(_LEFT - 6, y + 4, _number(value)))
