@@ -50,8 +50,8 @@ _LEAST = {
     "show": 0,
 }
 _OR_NULL = ("global_batch_size", "num_samples")
-_NAMES = ("job_name", "run_dir", "cache_dir")
-_SWITCHES = ("compile", "resume", "unconditional", "private")
+_NAMES = ("job_name", "run_dir", "cache_dir", "compare_file")
+_SWITCHES = ("compile", "resume", "unconditional", "private", "trace")
 
 
 def install_plugins() -> None:

@@ -16,15 +16,27 @@ _COLORS = {"train": "#4c78a8", "val": "#e45756"}
 
 
 def read_curves(file: Path) -> dict[str, Series]:
-    """The finite values of ``metrics.csv``: metric -> part ("train", "val") -> (step, value)."""
+    """The finite values of ``metrics.csv``: metric -> part ("train", "val") -> (step, value).
+
+    What a killed run left half-written is passed over: a last line without its end, and what is no number.
+    """
     curves: dict[str, Series] = {}
-    with file.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            for name, text in row.items():
-                part, _, metric = name.rpartition("/")
-                if metric and part and text and math.isfinite(float(text)):
-                    curves.setdefault(metric, {}).setdefault(part, []).append((int(row["step"]), float(text)))
+    whole_lines = file.read_text(encoding="utf-8", errors="replace").rpartition("\n")[0]
+    for row in csv.DictReader(whole_lines.splitlines()):
+        step = row.get("step") or ""
+        for name, text in row.items() if step.isdecimal() else ():
+            part, _, metric = (name or "").rpartition("/")
+            value = _number(text)
+            if metric and part and math.isfinite(value):
+                curves.setdefault(metric, {}).setdefault(part, []).append((int(step), value))
     return curves
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except (TypeError, ValueError):  # csv gives a list to what no column is for
+        return math.nan
 
 
 def draw(run_dir: Path) -> Path | None:

@@ -19,11 +19,12 @@ from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Predictor
 from xlm_runtime.nn import SamplingOptions, counter_uniforms
 from xlm_runtime.options import check_switch, check_whole_number
+from xlm_runtime.tracing import Traceable, probability
 
 from .types_arlm import Prediction, PredictionBatch
 
 
-class ArlmPredictor(Predictor[PredictionBatch, Prediction]):
+class ArlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
     """x_{j+1} ~ softmax(f(logits_j / temperature)), token after token, until EOS; see the top of this file.
 
     ``input_ids`` (B, P) -> ``ids`` (B, T).
@@ -74,6 +75,8 @@ class ArlmPredictor(Predictor[PredictionBatch, Prediction]):
         input_ids, mask, index = batch["input_ids"], batch["attention_mask"], batch["index"]
         rows = torch.arange(len(input_ids), device=input_ids.device)  # those that still go on
         ids = torch.full((len(input_ids), self.max_new_tokens), self.pad, device=input_ids.device)
+        if self.recorder is not None:
+            self.recorder.begin(input_ids, mask)
         cache = None
         if self.use_cache:
             cache = self.model.transformer.make_cache(len(input_ids), input_ids.shape[1] + self.max_new_tokens)
@@ -82,6 +85,8 @@ class ArlmPredictor(Predictor[PredictionBatch, Prediction]):
             logits = self.model(new_ids, new_mask, logits_to_keep=1, cache=cache, previous_ids=previous_ids)[:, 0]
             token = self._draw(logits, index[rows], step)  # (rows,)
             ids[rows, step] = token
+            if self.recorder is not None:
+                self.recorder.append(rows, token, probability(logits, token))
             going = (token != self.eos).nonzero().squeeze(1)
             if len(going) == 0:
                 break

@@ -33,6 +33,7 @@ from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import SamplingOptions, counter_uniforms, positions_from_mask, stream_seed
 from xlm_runtime.nn.unmasking import commit_top, pack
 from xlm_runtime.options import check_choice, check_number, check_whole_number
+from xlm_runtime.tracing import Traceable
 
 from .loss_ilm import STOP, insertion_logits
 from .types_ilm import TEXT_TYPE, ModelOutput, Prediction, PredictionBatch
@@ -104,7 +105,7 @@ def _count_before(at: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
     return ((at[:, None] < positions[..., None]) & valid[:, None]).sum(-1)
 
 
-class IlmPredictor(Predictor[PredictionBatch, Prediction]):
+class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
     """(slot, token) ~ softmax(f(logits / temperature)), inserted one a step, or several, until P(stop) reaches theta.
 
     ``input_ids`` (B, L) -> ``ids`` (B, T), in the order of the text; see the top of this file.
@@ -160,11 +161,8 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
                 f"{', '.join(given)} is set, but predictor.method is {method!r}, which draws no slot by itself. "
                 "Set predictor.method=slot_first, or leave it null."
             )
-        drawn = [
-            f"predictor.{k} is {v}"
-            for k, v in {"temperature": temperature, "top_k": top_k, "top_p": top_p}.items()
-            if v
-        ]
+        drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        drawn = [f"predictor.{name} is {value}" for name, value in drawing.items() if value]
         if method == "threshold" and drawn:
             raise ConfigError(
                 f"{', '.join(drawn)}, but predictor.method is 'threshold', which draws nothing: it takes the likeliest "
@@ -178,12 +176,8 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         self.method = method
         self.gamma = gamma
         self.sampling = SamplingOptions(temperature, top_k, top_p, prefix="predictor.")
-        self.slot_sampling = SamplingOptions(
-            temperature if slot_temperature is None else slot_temperature,
-            slot_top_k,
-            slot_top_p,
-            prefix="predictor.slot_",
-        )
+        slot_temperature = temperature if slot_temperature is None else slot_temperature
+        self.slot_sampling = SamplingOptions(slot_temperature, slot_top_k, slot_top_p, prefix="predictor.slot_")
         self.seed = stream_seed(seed, "token")
         self.slot_seed = stream_seed(seed, "slot")
         self.bos, self.pad = tokenizer.bos_token_id, tokenizer.pad_token_id
@@ -194,9 +188,10 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
     def predict(self, batch: PredictionBatch) -> Prediction:
         """Insert into every row of ``input_ids`` (B, L)."""
         canvas = Canvas(batch, self.max_new_tokens)
-        calls = torch.zeros_like(batch["index"])
+        if self.recorder is not None:
+            self.recorder.begin(canvas.ids, canvas.real)
+        calls, step = torch.zeros_like(batch["index"]), 0
         rows = batch["slots"].any(1).nonzero().squeeze(1)  # those that still go on
-        step = 0
         while len(rows):
             logits, stop_logits = self._run(canvas, rows)
             calls[rows] += 1
@@ -209,6 +204,11 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
                     slot, token, valid = self.choose(logits, slots, self.max_new_tokens - canvas.inserted[rows])
                 else:
                     (slot, token), valid = self.draw(logits, slots, batch["index"][rows], step), None
+                if self.recorder is not None:
+                    at, new = canvas.bos + slot.view(len(rows), -1), token.view(len(rows), -1)
+                    pair = at.sub(canvas.bos) * logits.shape[-1] + new  # (R, K)
+                    mass = self._open(logits, slots).flatten(1).softmax(-1).gather(1, pair)
+                    self.recorder.insert(rows, canvas.positions[rows].gather(1, at), new, mass, valid)
                 canvas.insert(rows, canvas.bos + slot, token, valid)
                 rows = rows[canvas.inserted[rows] < self.max_new_tokens]
             step += 1
@@ -225,6 +225,10 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         )
         return output
 
+    def _open(self, logits: Tensor, slots: Tensor) -> Tensor:
+        """Minus infinity where nothing may be inserted: (R, S, V)."""
+        return insertion_logits(logits, self.never).masked_fill(~slots[..., None], -torch.inf)
+
     def draw(self, logits: Tensor, slots: Tensor, index: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """One insertion a row.
 
@@ -236,7 +240,7 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         Returns:
             Slot and token, (R,) int64 each.
         """
-        logits = insertion_logits(logits, self.never).masked_fill(~slots[..., None], -torch.inf)
+        logits = self._open(logits, slots)
         uniforms = counter_uniforms(self.seed, index, step)
         if self.method == "joint":
             pair = self.sampling.sample(logits.flatten(1), uniforms=uniforms)  # slots * V + token
@@ -257,7 +261,7 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
             Slots and tokens, (R, K) int64 each, and which of them are meant, (R, K) bool: the first ones of a row, at
             least one.
         """
-        logits = insertion_logits(logits, self.never).masked_fill(~slots[..., None], -torch.inf)
+        logits = self._open(logits, slots)
         score, token = logits.max(-1)  # (R, S); the softmax over all pairs shifts every score by the same
         bound = score.amax(1, keepdim=True) + math.log1p(-self.gamma)
         best_slot = logits.argmax(1).gather(1, token)  # (R, S): where the slot's token would go best
@@ -270,14 +274,8 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
         """Rows of text and ids, and how often the network ran. ``truth`` is None where no text is known. The prompt
         of a text with gaps is what is left of it, with a mask token in each gap.
         """
-        columns = (
-            batch["input_ids"],
-            batch["slots"],
-            preds["ids"],
-            batch["target_ids"],
-            batch["known"],
-            preds["network_calls"],
-        )
+        names = ("input_ids", "slots", "target_ids", "known")
+        columns = (*(batch[name] for name in names), preds["ids"], preds["network_calls"])
         return [
             {
                 "prompt": self._prompt(given, slots),
@@ -286,7 +284,7 @@ class IlmPredictor(Predictor[PredictionBatch, Prediction]):
                 "ids": [i for i in ids if i != self.pad],
                 "network_calls": calls,
             }
-            for given, slots, ids, truth, known, calls in zip(*(c.tolist() for c in columns), strict=True)
+            for given, slots, truth, known, ids, calls in zip(*(c.tolist() for c in columns), strict=True)
         ]
 
     def _text(self, ids: list[int]) -> str:

@@ -32,13 +32,14 @@ from xlm_runtime.nn import SamplingOptions, counter_uniforms, stream_seed
 from xlm_runtime.nn.filling import Canvas, canvas_rows
 from xlm_runtime.nn.unmasking import RULES, CommitRule, check_blocks, commit_top, current_block, pack
 from xlm_runtime.options import check_choice, check_whole_number
+from xlm_runtime.tracing import Traceable
 
 from .types_mdlm import Prediction, PredictionBatch
 
 BY_TIME = ("ddpm", "ddpm_cache", "first_hitting")
 
 
-class MdlmPredictor(Predictor[PredictionBatch, Prediction]):
+class MdlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
     """From t to s each masked position becomes x_j ~ p with probability (m_t − m_s) / m_t; or a rule says which do.
 
     ``input_ids`` (B, L) with MASK at the blanks -> ``ids`` (B, T); see the top of this file.
@@ -114,7 +115,8 @@ class MdlmPredictor(Predictor[PredictionBatch, Prediction]):
         length = batch["target_ids"].shape[1]
         steps = self.steps or length
         check_blocks(length, steps, self.block_size)
-        canvas = Canvas(self.tokenizer, batch["input_ids"], batch["attention_mask"], batch["index"], length)
+        ids, mask, index = batch["input_ids"], batch["attention_mask"], batch["index"]
+        canvas = Canvas(self.tokenizer, ids, mask, index, length, self.recorder)
         everywhere = torch.arange(length, device=canvas.index.device)
         hit = torch.ones(len(batch["index"]), device=canvas.index.device)  # (B,) the time of each row's last reveal
         # What is given besides the blanks does not diffuse here, but did in training: at process time t, t times the

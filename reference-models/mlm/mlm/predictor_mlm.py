@@ -30,11 +30,12 @@ from xlm_runtime.nn import SamplingOptions, counter_uniforms, stream_seed
 from xlm_runtime.nn.filling import Canvas, canvas_rows
 from xlm_runtime.nn.unmasking import CommitRule, check_blocks, current_block, pack
 from xlm_runtime.options import check_whole_number
+from xlm_runtime.tracing import Traceable
 
 from .types_mlm import Prediction, PredictionBatch
 
 
-class MlmPredictor(Predictor[PredictionBatch, Prediction]):
+class MlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
     """Each step: x_j ~ softmax(f(logits_j / temperature)) for blanks j, and a rule says which of them are filled.
 
     ``input_ids`` (B, L) with MASK at the blanks -> ``ids`` (B, T); see the top of this file.
@@ -101,7 +102,8 @@ class MlmPredictor(Predictor[PredictionBatch, Prediction]):
         length = batch["target_ids"].shape[1]
         steps = self.steps or length
         check_blocks(length, steps, self.block_size)
-        canvas = Canvas(self.tokenizer, batch["input_ids"], batch["attention_mask"], batch["index"], length)
+        ids, mask, index = batch["input_ids"], batch["attention_mask"], batch["index"]
+        canvas = Canvas(self.tokenizer, ids, mask, index, length, self.recorder)
         everywhere = torch.arange(length, device=canvas.index.device)
         for step in range(steps):
             if not len(canvas):

@@ -10,6 +10,8 @@ JOBS: dict[str, tuple[str, str]] = {
     "export": ("xlm_runtime.jobs.export.run", "a saved model as a folder that others can load"),
     "push_to_hub": ("xlm_runtime.jobs.push_to_hub.run", "a saved model to the Hugging Face hub, private by default"),
     "prepare_data": ("xlm_runtime.jobs.prepare_data.run", "make what training reads: tokenizer, tokens, blocks"),
+    "report": ("xlm_runtime.jobs.report.run", "make the report of a run's directory again"),
+    "compare": ("xlm_runtime.jobs.compare.run", "several runs side by side: a table and a page"),
     "list": ("xlm_runtime.jobs.list.run", "job types, models, experiments and commands"),
 }
 

@@ -11,6 +11,7 @@ from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.files import write_text
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.predictions import rows_file, suffix
+from xlm_runtime.report.run_report import report_after
 from xlm_runtime.saved import load_run
 from xlm_runtime.trainer import plain_exits
 
@@ -31,4 +32,5 @@ def run(cfg: DictConfig) -> dict[str, float]:
     for name, value in metrics.items():
         print(f"  {name:<{width}}  {value:.6g}")
     print(f"metrics: {file}\nrows:    {rows_file(Path(cfg.run_dir), cfg.split, saved.step, harness.label)}")
+    report_after(Path(cfg.run_dir))
     return metrics

@@ -14,7 +14,10 @@ from xlm_runtime.generation import examples_of, generate_rows
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.predictions import Row, exact_match, rows_file, write_rows
 from xlm_runtime.prompts import asked_for
+from xlm_runtime.report.run_report import report_after
+from xlm_runtime.report.trajectory_page import trajectory_file, write_trajectories
 from xlm_runtime.saved import load_run
+from xlm_runtime.tracing import record
 
 #: Wide enough for a table's prompts where the output is no terminal.
 _WIDTH = 110
@@ -31,6 +34,7 @@ def run(cfg: DictConfig) -> list[Row]:
         limit = cfg.datamodule.limit
         cfg.datamodule.limit = cfg.num_samples if limit is None else min(limit, cfg.num_samples)
     saved = load_run(cfg, None if prompts is None else examples_of(cfg, prompts), [Generating()])
+    recorder = record(saved.parts.harness.predictor, cfg.show) if cfg.get("trace") else None
     source = cfg.split if asked is None else asked.name
     print(f"generating with {saved.path} (step {saved.step}) on {source}", flush=True)
     rows = generate_rows(cfg, saved, prompts)
@@ -40,9 +44,14 @@ def run(cfg: DictConfig) -> list[Row]:
     write_rows(file, rows)
     _show(rows[: cfg.show])
     print(f"{len(rows)} rows: {file}")
+    if recorder is not None:
+        page = trajectory_file(Path(cfg.run_dir), cfg.get("label"))
+        title = f"{Path(cfg.run_dir).name}, {source}, step {saved.step}"
+        print(f"trajectory: {write_trajectories(page, recorder.trajectories, rows, saved.parts.tokenizer, title)}")
     share = exact_match(rows)
     if share is not None:
         print(f"exact match {share:.3f}")
+    report_after(Path(cfg.run_dir))
     return rows
 
 

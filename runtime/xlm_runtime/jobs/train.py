@@ -19,6 +19,7 @@ from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.files import remove_unfinished
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.metrics import LoaderKind
+from xlm_runtime.report.run_report import report_after
 from xlm_runtime.signals import Stopped, requeue
 from xlm_runtime.trainer import check_monitored, plain_exits, writes_nothing
 
@@ -55,6 +56,9 @@ def run(cfg: DictConfig) -> float | None:
             _stopped(stopped, trainer, run_dir)
         else:
             _conclude(trainer, run_dir)
+        finally:  # also of a run that fails
+            if trainer.is_global_zero and not writes_nothing(trainer) and trainer.global_step > 0:
+                report_after(run_dir)
     return _number(trainer.callback_metrics.get(cfg.monitor.metric))
 
 

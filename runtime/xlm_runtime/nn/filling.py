@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from xlm_runtime.tracing import Recorder, probability
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -32,6 +34,7 @@ class Canvas:
         attention_mask: (B, L) bool, False at padding that is not the model's to write.
         index: (B,) int64, what names each row for good; it seeds the row's draws.
         length: T.
+        recorder: is told of what is filled, if there is one.
 
     Attributes:
         input_ids, attention_mask, index: as above, of the n rows that are left.
@@ -47,6 +50,7 @@ class Canvas:
         attention_mask: Tensor,
         index: Tensor,
         length: int,
+        recorder: Recorder | None = None,
     ) -> None:
         self._mask, self._eos, self._pad = tokenizer.mask_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
         self._never = sorted(set(tokenizer.all_special_ids) - {self._eos, self._pad})
@@ -60,6 +64,10 @@ class Canvas:
         self._before_given = later > 0  # (n, T)
         self._ids = self._canvas_ids.clone()  # (B, T), of the rows that have left
         self.network_calls = torch.zeros_like(self.rows)
+        self._recorder = recorder
+        self._seen: tuple[Tensor | slice, Tensor] | None = None  # for the recorder: which rows, their logits
+        if recorder is not None:
+            recorder.begin(self.input_ids, attention_mask)
         self._retire()
 
     def __len__(self) -> int:
@@ -95,6 +103,8 @@ class Canvas:
         ends = [self._eos, self._pad]
         before_given = self._before_given[rows].gather(1, positions)[..., None]
         logits[..., ends] = logits[..., ends].masked_fill(before_given, -torch.inf)
+        if self._recorder is not None:
+            self._seen = (rows, logits)
         return logits
 
     def fill(self, positions: Tensor, tokens: Tensor, chosen: Tensor) -> None:
@@ -105,9 +115,19 @@ class Canvas:
             tokens: (n, K) int64.
             chosen: (n, K) bool; the others stay as they are.
         """
+        if self._recorder is not None:
+            self._record(self._recorder, positions, tokens, chosen)
         self._canvas_ids.scatter_(1, positions, torch.where(chosen, tokens, self._canvas_ids.gather(1, positions)))
         self.masked.scatter_(1, positions, self.masked.gather(1, positions) & ~chosen)
         self._retire()
+
+    def _record(self, recorder: Recorder, positions: Tensor, tokens: Tensor, chosen: Tensor) -> None:
+        confidence = torch.zeros(tokens.shape, device=tokens.device)
+        if self._seen is not None:
+            rows, logits = self._seen
+            confidence[rows] = probability(logits, tokens[rows])
+        places = self.attention_mask.cumsum(-1)[:, self._start :].gather(1, positions) - 1
+        recorder.write(self.rows, places, tokens, confidence, chosen)
 
     def ids(self) -> Tensor:
         """(B, T) int64: the texts of all rows to their EOS, then PAD. A row that is not finished shows its blanks."""

@@ -1,0 +1,206 @@
+"""What stands in a run's directory, read leniently: whatever a killed run left half-written is passed over."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xlm_runtime.curves import Series, read_curves
+from xlm_runtime.predictions import Row
+from xlm_runtime.runs import CONFIG, END
+
+_ROWS = re.compile(r"step=(\d+)(?:\.(.+))?\.jsonl")
+_METRICS = re.compile(r"metrics-([^.]+)(?:\.(.+))?\.json")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The newest rows of a split and label; ``broken`` lines of the file could not be read."""
+
+    file: str
+    split: str
+    step: int
+    label: str | None
+    rows: list[Row]
+    broken: int
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Numbers of one split, by name without the split; ``file`` is where they stand."""
+
+    file: str
+    split: str
+    step: int | None
+    label: str | None
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run as its files tell it.
+
+    Attributes:
+        directory: where they are.
+        config_text: config.yaml as it stands, None if there is none.
+        config: the same, parsed; empty if it cannot be.
+        curves: of metrics.csv: metric -> part -> points.
+        last_step: the last one that was logged.
+        end: finished.json.
+        metrics, predictions: by split and label.
+        checkpoints, trajectories: names of files.
+    """
+
+    directory: Path
+    config_text: str | None
+    config: dict[str, Any]
+    curves: dict[str, Series]
+    last_step: int | None
+    end: dict[str, Any] | None
+    metrics: list[Metrics]
+    predictions: list[Predictions]
+    checkpoints: list[str]
+    trajectories: list[str]
+
+    @property
+    def name(self) -> str:
+        """What the run is called: its directory's name."""
+        return self.directory.resolve().name
+
+    @property
+    def status(self) -> str:
+        """How far it came, in words."""
+        if self.end is not None:
+            return f"finished at step {self.end.get('step')}"
+        if self.last_step is not None:
+            return f"not finished: stopped, died or still running; the last step logged is {self.last_step}"
+        return "no training was logged here"
+
+
+def is_run(directory: Path) -> bool:
+    """Whether a run, or an evaluation, has written here."""
+    return any((directory / name).exists() for name in (CONFIG, END, "metrics.csv", "predictions")) or any(
+        directory.glob("metrics-*.json")
+    )
+
+
+def read_run(directory: Path) -> RunFiles:
+    """Read what there is."""
+    text = _text(directory / CONFIG)
+    curves = _curves(directory / "metrics.csv")
+    steps = [step for series in curves.values() for points in series.values() for step, _ in points]
+    end = _json(directory / END)
+    return RunFiles(
+        directory=directory,
+        config_text=text,
+        config=_yaml(text),
+        curves=curves,
+        last_step=max(steps, default=None),
+        end=end,
+        metrics=[*_validation(curves, end), *_evaluations(directory)],
+        predictions=list(_predictions(directory)),
+        checkpoints=sorted(path.name for path in (directory / "checkpoints").glob("*.ckpt")),
+        trajectories=sorted(path.name for path in directory.glob("trajectory*.html")),
+    )
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _yaml(text: str | None) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text or "")
+    except yaml.YAMLError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(_text(file) or "")
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _curves(file: Path) -> dict[str, Series]:
+    try:
+        return read_curves(file)
+    except OSError:
+        return {}
+
+
+def _validation(curves: dict[str, Series], end: dict[str, Any] | None) -> Iterator[Metrics]:
+    """The last validation: as the end of the run has it, else the last row of metrics.csv that holds one."""
+    last: dict[str, dict[str, tuple[int, float]]] = {}
+    for metric, series in curves.items():
+        for part, points in series.items():
+            if part != "train" and points:
+                last.setdefault(part, {})[metric] = points[-1]
+    ended = _by_split(end.get("metrics")) if end else {}
+    for split in dict.fromkeys([*ended, *last]):
+        if split in ended:
+            yield Metrics(END, split, _whole((end or {}).get("step")), None, ended[split])
+        else:
+            step = max(step for step, _ in last[split].values())
+            values = {name: value for name, (at, value) in last[split].items() if at == step}
+            yield Metrics("metrics.csv", split, step, None, values)
+
+
+def _evaluations(directory: Path) -> Iterator[Metrics]:
+    for file in sorted(directory.glob("metrics-*.json")):
+        content, named = _json(file), _METRICS.fullmatch(file.name)
+        if content and named:
+            for split, values in _by_split(content).items():
+                yield Metrics(file.name, split, _whole(content.get("step")), named[2], values)
+
+
+def _by_split(values: Any) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for name, value in values.items() if isinstance(values, dict) else ():
+        split, slash, metric = str(name).partition("/")
+        if slash and isinstance(value, int | float) and math.isfinite(value):
+            found.setdefault(split, {})[metric] = float(value)
+    return found
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _predictions(directory: Path) -> Iterator[Predictions]:
+    newest: dict[tuple[str, str], tuple[int, Path]] = {}
+    for file in sorted((directory / "predictions").glob("*/step=*.jsonl")):
+        if named := _ROWS.fullmatch(file.name):
+            key, step = (file.parent.name, named[2] or ""), int(named[1])
+            if key not in newest or newest[key][0] < step:
+                newest[key] = (step, file)
+    for (split, label), (step, file) in sorted(newest.items()):
+        rows, broken = _rows(file)
+        yield Predictions(file.relative_to(directory).as_posix(), split, step, label or None, rows, broken)
+
+
+def _rows(file: Path) -> tuple[list[Row], int]:
+    rows, broken = [], 0
+    for line in (_text(file) or "").split("\n"):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            broken += 1
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+        elif row is not None:
+            broken += 1
+    return rows, broken
