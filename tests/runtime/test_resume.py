@@ -108,7 +108,8 @@ def test_every_validation_has_its_rows_and_the_best_checkpoint_is_that_of_the_me
 def test_a_run_directory_holds_these_files_and_no_others(runs: Runs) -> None:
     files = {name for name in listing(runs.again) if (runs.again / name).is_file() and "predictions" not in name}
     saved = {f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")}
-    assert files == {".lock", "config.yaml", "finished.json", "metrics.csv"} | saved
+    pages = {"curves.png", "report.html"}
+    assert files == {".lock", "config.yaml", "finished.json", "metrics.csv"} | pages | saved
 
 
 class PowerCut(pl.Callback):
