@@ -1,9 +1,4 @@
-"""The Python API of a saved model::
-
-from xlm_runtime import load
-
-rows = load("runs/x").generate(["Once upon a time"], temperature=0.8)
-"""
+"""The Python API of a saved model: ``load("runs/x").generate(["Once upon a time"], temperature=0.8)``."""
 
 from __future__ import annotations
 

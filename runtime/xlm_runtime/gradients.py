@@ -29,6 +29,19 @@ class _Step:
     losses: list[Tensor]  # () each
     norms: Tensor | None  # (parameters,)
     names: Sequence[str]
+    shared: bool
+
+    @property
+    def judged(self) -> list[Tensor]:
+        """What decides. Losses of a shared step are this process's alone; its gradients are the same everywhere, and
+        all processes must come to the same end.
+        """
+        return [*([] if self.shared else self.losses), *([] if self.norms is None else [self.norms])]
+
+    def is_finite(self) -> Tensor:
+        """Bool, (), on the device."""
+        parts = [part.reshape(-1).float() for part in self.judged]
+        return torch.cat(parts).isfinite().all() if parts else torch.ones((), dtype=torch.bool)
 
 
 class Gradients:
@@ -66,6 +79,7 @@ class Gradients:
         clip: float | None = None,
         by_value: bool = False,
         scaled: bool = False,
+        shared: bool = False,
     ) -> None:
         """Make the gradients ready for the optimizer.
 
@@ -77,6 +91,7 @@ class Gradients:
             clip: then bound their norm by it, or each of their entries; None: as they are.
             by_value: bound entries.
             scaled: a gradient scaler looks after gradients that are not finite: they are expected now and then.
+            shared: several processes make the step; the gradients are reduced already.
         """
         named = [(name, p.grad) for name, p in parameters if p.grad is not None]
         names, grads = [name for name, _ in named], [grad for _, grad in named]
@@ -94,11 +109,12 @@ class Gradients:
             torch.nn.utils.clip_grads_with_norm_(
                 [p for _, p in parameters], clip, torch.linalg.vector_norm(norms), foreach=None
             )
+        made = _Step(step, place, losses, None if scaled else norms, names, shared)
         if self.mode == "skip" and not scaled:
-            fine = norms.isfinite().all() & torch.stack(losses).isfinite().all() if losses else norms.isfinite().all()
+            fine = made.is_finite()
             for grad in grads:
                 grad.copy_(torch.where(fine, grad, 0.0))
-        self._steps.append(_Step(step, place, losses, None if scaled else norms, names))
+        self._steps.append(made)
         if len(self._steps) >= _MOST:
             self.look()
 
@@ -111,10 +127,10 @@ class Gradients:
         steps, self._steps = self._steps, []
         if not steps:
             return
-        numbers = [number for step in steps for number in (*step.losses, step.norms) if number is not None]
-        if torch.cat([number.reshape(-1).float() for number in numbers]).isfinite().all().item():
+        finite = torch.stack([step.is_finite() for step in steps]).tolist()
+        bad = [step for step, fine in zip(steps, finite, strict=True) if not fine]
+        if not bad:
             return
-        bad = [step for step in steps if not _is_finite(step)]
         if self.mode == "stop" or (len(bad) == len(steps) and len(bad) > 1):
             raise NonFiniteError(self._words(bad[0], len(bad) if self.mode == "skip" else 0))
         self.skipped += len(bad)
@@ -165,11 +181,6 @@ def _multiply(grads: list[Tensor], factor: Tensor) -> None:
             grad.to_local().mul_(factor)  # type: ignore[attr-defined]
     else:
         torch._foreach_mul_(grads, factor)
-
-
-def _is_finite(step: _Step) -> bool:
-    parts = [*step.losses, *([] if step.norms is None else [step.norms])]
-    return all(bool(part.isfinite().all()) for part in parts)
 
 
 def _tensors(step: _Step) -> str:

@@ -205,11 +205,11 @@ class Harness(pl.LightningModule):
             clip=gradient_clip_val,
             by_value=str(gradient_clip_algorithm or "norm").endswith("value"),
             scaled=getattr(self.trainer.precision_plugin, "scaler", None) is not None,
+            shared=self.trainer.world_size > 1,
         )
 
     def _log_when_due(self) -> None:
-        # Sums stay on the device, and Lightning's log is called only where it would write: no step waits for
-        # the device.
+        # Lightning's log is called only where it would write: no step waits for the device.
         if (self.global_step + 1) % log_interval(self.trainer):
             return
         self._gradients.look()

@@ -30,6 +30,13 @@ def validates_now(trainer: pl.Trainer) -> bool:
     return data_fetcher is not None and trainer.enable_validation and loop._should_check_val_fx(data_fetcher)
 
 
+def leave_signals_to_us(trainer: pl.Trainer) -> None:
+    """Switch off what Lightning does before every step of several processes: tell one another whether one was
+    signalled, and wait for the answer. ``LastCheckpoint`` asks now and then.
+    """
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+
 def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:
     """Refuse a callback that waits for a metric which never comes: Lightning would notice after the first validation.
 

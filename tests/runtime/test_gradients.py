@@ -85,6 +85,16 @@ def test_a_loss_that_is_not_finite_is_named(gradients: Gradients) -> None:
         gradients.look()
 
 
+def test_of_a_shared_step_the_gradients_decide_for_all_processes(gradients: Gradients) -> None:
+    prepare(gradients, network(), loss=float("inf"), shared=True)  # another process has a finite loss
+    gradients.look()
+    module = network()
+    spoil(module)
+    prepare(gradients, module, loss=float("inf"), shared=True)
+    with pytest.raises(NonFiniteError, match=r"the loss and the gradient of bias"):
+        gradients.look()
+
+
 def test_a_scaler_looks_after_its_gradients_itself(gradients: Gradients) -> None:
     module = network()
     spoil(module)

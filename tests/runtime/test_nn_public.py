@@ -18,6 +18,7 @@ def test_public_names() -> None:
         "apply_rotary",
         "apply_temperature",
         "attend",
+        "attention_layout",
         "bidirectional_mask",
         "causal_mask",
         "counter_uniforms",

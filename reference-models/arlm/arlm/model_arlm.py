@@ -13,15 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from xlm_runtime.errors import ConfigError
-from xlm_runtime.nn import (
-    KVCache,
-    Transformer,
-    causal_mask,
-    document_mask,
-    init_weights,
-    positions_from_mask,
-    positions_in_documents,
-)
+from xlm_runtime.nn import KVCache, Transformer, attention_layout, init_weights
 from xlm_runtime.nn.gpt_neox import to_gpt_neox
 from xlm_runtime.options import check_switch
 
@@ -95,10 +87,8 @@ class ArlmModel(nn.Module):
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids, dtype=torch.bool)
-        if document_ids is not None:
-            positions, mask = positions_in_documents(document_ids), document_mask(document_ids, causal=True)
-        elif cache is None:
-            positions, mask = positions_from_mask(attention_mask), causal_mask(attention_mask)
+        if cache is None:
+            positions, mask = attention_layout(attention_mask, document_ids, causal=True)
         else:
             positions, mask = cache.extend(attention_mask)
         x = self.embedding(input_ids)  # (B, L, D)

@@ -14,15 +14,7 @@ since the model may have to write it; what is not attended is left out by the at
 import torch
 from torch import Tensor, nn
 from xlm_runtime.errors import ConfigError
-from xlm_runtime.nn import (
-    TimestepEmbedder,
-    Transformer,
-    bidirectional_mask,
-    document_mask,
-    init_weights,
-    positions_from_mask,
-    positions_in_documents,
-)
+from xlm_runtime.nn import TimestepEmbedder, Transformer, attention_layout, init_weights
 from xlm_runtime.nn.features import both_neighbours
 from xlm_runtime.options import check_switch
 
@@ -107,10 +99,7 @@ class MdlmModel(nn.Module):
             if sigma is None:
                 raise ConfigError("model.time_conditioning is true, but the network was called without sigma.")
             conditioning = self.noise_level(sigma)  # (B, D)
-        if document_ids is None:
-            positions, mask = positions_from_mask(attention_mask), bidirectional_mask(attention_mask)
-        else:
-            positions, mask = positions_in_documents(document_ids), document_mask(document_ids)
+        positions, mask = attention_layout(attention_mask, document_ids)
         h = self.transformer(x, positions, mask, conditioning=conditioning, keep=logits_to_keep)
         logits: Tensor = self.head(h)
         return logits

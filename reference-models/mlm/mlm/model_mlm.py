@@ -12,14 +12,7 @@ the attention mask.
 
 import torch
 from torch import Tensor, nn
-from xlm_runtime.nn import (
-    Transformer,
-    bidirectional_mask,
-    document_mask,
-    init_weights,
-    positions_from_mask,
-    positions_in_documents,
-)
+from xlm_runtime.nn import Transformer, attention_layout, init_weights
 from xlm_runtime.nn.features import both_neighbours
 from xlm_runtime.options import check_switch
 
@@ -89,10 +82,7 @@ class MlmModel(nn.Module):
         x = self.embedding(input_ids)  # (B, L, D)
         if self.shift is not None and self.beyond is not None:
             x = x + self.shift(both_neighbours(x, attention_mask, self.beyond.weight, document_ids))
-        if document_ids is None:
-            positions, mask = positions_from_mask(attention_mask), bidirectional_mask(attention_mask)
-        else:
-            positions, mask = positions_in_documents(document_ids), document_mask(document_ids)
+        positions, mask = attention_layout(attention_mask, document_ids)
         h = self.transformer(x, positions, mask, keep=logits_to_keep)
         logits: Tensor = self.head(h)
         return logits

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from xlm_runtime.signals import Listener, Stopped
-from xlm_runtime.trainer import validates_now, writes_nothing
+from xlm_runtime.trainer import leave_signals_to_us, validates_now, writes_nothing
 
 #: Steps between two times that several processes ask one another for signals: asking takes a moment.
 _ASK_EVERY = 10
@@ -41,6 +41,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_step = self._step = trainer.global_step
         self._listener.start()
+        leave_signals_to_us(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

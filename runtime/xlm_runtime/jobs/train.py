@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
-from xlm_runtime.curves import draw
 from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.files import remove_unfinished
 from xlm_runtime.jobs._quiet import quiet
@@ -45,10 +44,7 @@ def run(cfg: DictConfig) -> float | None:
         if trainer.is_global_zero:
             print("\n".join(opened.remarks), end="\n" if opened.remarks else "", flush=True)
         try:
-            with (
-                plain_exits(trainer),
-                plain_memory_faults(cfg, "batch_size", "eval_batch_size"),
-            ):
+            with plain_exits(trainer), plain_memory_faults(cfg, "batch_size", "eval_batch_size"):
                 _fit(parts, trainer, run_dir, opened.last)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_interrupted(trainer, run_dir)) from None
@@ -58,7 +54,7 @@ def run(cfg: DictConfig) -> float | None:
             _conclude(trainer, run_dir)
         finally:  # also of a run that fails
             if trainer.is_global_zero and not writes_nothing(trainer) and trainer.global_step > 0:
-                report_after(run_dir)
+                report_after(run_dir, curves=True)
     return _number(trainer.callback_metrics.get(cfg.monitor.metric))
 
 
@@ -130,7 +126,6 @@ def _stopped(stopped: Stopped, trainer: pl.Trainer, run_dir: Path) -> None:
         if str(stopped) == "SIGUSR1":
             words += f" {requeue()}"
         print(words, file=sys.stderr, flush=True)
-        draw(run_dir)
     if str(stopped) == "SIGINT":
         sys.exit(130)
 
@@ -165,7 +160,6 @@ def _conclude(trainer: pl.Trainer, run_dir: Path) -> None:
     }
     best = checkpoint.find(run_dir, ("best",))
     if not writes_nothing(trainer):
-        draw(run_dir)
         runs.save_end(run_dir, trainer.global_step, metrics)
     values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation was run"
     print(f"finished at step {trainer.global_step}: {values}" + (f"; best checkpoint {best}" if best else ""))

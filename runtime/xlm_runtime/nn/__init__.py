@@ -5,6 +5,7 @@ from xlm_runtime.nn.attention import SelfAttention, attend
 from xlm_runtime.nn.block import TransformerBlock
 from xlm_runtime.nn.kv_cache import KVCache
 from xlm_runtime.nn.masks import (
+    attention_layout,
     bidirectional_mask,
     causal_mask,
     document_mask,
@@ -37,6 +38,7 @@ __all__ = [
     "apply_rotary",
     "apply_temperature",
     "attend",
+    "attention_layout",
     "bidirectional_mask",
     "causal_mask",
     "counter_uniforms",

@@ -61,6 +61,25 @@ def document_mask(document_ids: Tensor, causal: bool = False) -> Tensor:
     return mask | (place == place[:, None])
 
 
+def attention_layout(
+    attention_mask: Tensor, document_ids: Tensor | None = None, causal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Positions and mask of whole rows, be they a text each or several that are packed.
+
+    Args:
+        attention_mask: (B, L), True (or 1) at real tokens.
+        document_ids: (B, L) int64, of packed rows; see ``document_mask``. None: a row is one text.
+        causal: a token attends none behind it.
+
+    Returns:
+        (B, L) int64 and (B, 1, L, L) bool.
+    """
+    if document_ids is not None:
+        return positions_in_documents(document_ids), document_mask(document_ids, causal)
+    mask = causal_mask(attention_mask) if causal else bidirectional_mask(attention_mask)
+    return positions_from_mask(attention_mask), mask
+
+
 def positions_in_documents(document_ids: Tensor) -> Tensor:
     """Positions that begin anew with each document; zero at padding.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xlm_runtime.curves import draw
 from xlm_runtime.predictions import Row
 from xlm_runtime.report.charts import Chart, Line, chart
 from xlm_runtime.report.intervals import Estimate, of_mean, wilson
@@ -50,9 +51,13 @@ def write_report(run_dir: Path) -> Path:
     )
 
 
-def report_after(run_dir: Path) -> None:
-    """Write the report at the end of a job. What goes wrong here is said in one line, and ends nothing."""
+def report_after(run_dir: Path, curves: bool = False) -> None:
+    """Write the report at the end of a job, and ``curves.png`` of one that trained. What goes wrong here is said in one
+    line, and ends nothing.
+    """
     try:
+        if curves:
+            draw(run_dir)
         write_report(run_dir)
     except Exception as error:  # whatever it is: the job has done its work
         words = " ".join(f"{type(error).__name__}: {error}".split())
