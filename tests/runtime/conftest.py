@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_dir(tmp_path: Path) -> Path:
     """The directory of a run, not there yet."""
     return tmp_path / "run"
+
+
+@pytest.fixture
+def nothing_installed() -> Iterator[None]:
+    """Models that happen to be installed beside the runtime do not count here."""
+    # In place: pytest's syspath_prepend, undone after this, puts back what it found in the same list.
+    before = sys.path[:]
+    sys.path[:] = [place for place in before if not place.endswith("site-packages")]
+    yield
+    sys.path[:] = before

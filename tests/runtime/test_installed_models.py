@@ -15,11 +15,7 @@ from xlm_runtime.discovery import Discovery, ModelPackage, discover
 from xlm_runtime.errors import ExternalModelConflictError, ModelLayoutError, RegistryError
 
 
-@pytest.fixture(autouse=True)
-def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models that happen to be installed beside the runtime do not count here."""
-    kept = [place for place in sys.path if not place.endswith("site-packages")]
-    monkeypatch.setattr(sys, "path", kept)
+pytestmark = pytest.mark.usefixtures("nothing_installed")
 
 
 @pytest.fixture

@@ -237,7 +237,8 @@ append = text_prepare._SplitWriter.append
 def slow(self, *arguments):
     if self.documents == 100:
         print("half", flush=True)
-        time.sleep(float(sys.argv[3]))
+        while not Path(sys.argv[3]).exists():
+            time.sleep(0.02)
     return append(self, *arguments)
 text_prepare._SplitWriter.append = slow
 ds = TextDataset(byte_tokenizer(), path=sys.argv[1], cache_dir=sys.argv[2], block_size=64)
@@ -245,8 +246,9 @@ print("blocks", len(ds["train"]), flush=True)
 """
 
 
-def start(corpus: Path, cache: Path, seconds: float) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", SCRIPT, str(corpus), str(cache), str(seconds)]
+def start(corpus: Path, cache: Path, go_on: Path) -> subprocess.Popen[str]:
+    """A process that prepares the corpus, and stands still in the middle until the file ``go_on`` is there."""
+    words = [sys.executable, "-c", SCRIPT, str(corpus), str(cache), str(go_on)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
 
@@ -256,7 +258,7 @@ def wait_for(process: subprocess.Popen[str], word: str) -> None:
 
 
 def test_a_killed_preparation_is_never_taken_for_a_whole_one(corpus: Path, tmp_path: Path) -> None:
-    process = start(corpus, tmp_path / "cache", 600)
+    process = start(corpus, tmp_path / "cache", tmp_path / "never")
     wait_for(process, "half")
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -270,12 +272,15 @@ def test_a_killed_preparation_is_never_taken_for_a_whole_one(corpus: Path, tmp_p
 
 
 def test_two_processes_at_once_make_it_once(corpus: Path, tmp_path: Path) -> None:
-    first = start(corpus, tmp_path / "cache", 3)
+    go_on = tmp_path / "go on"
+    first = start(corpus, tmp_path / "cache", go_on)
     wait_for(first, "half")
-    second = start(corpus, tmp_path / "cache", 0)
+    second = start(corpus, tmp_path / "cache", go_on)
+    wait_for(second, "waiting for another process")
+    go_on.touch()
     outputs = [process.communicate()[0] for process in (first, second)]
     assert [process.returncode for process in (first, second)] == [0, 0]
-    assert "waiting for another process" in outputs[1] and "preparing" not in outputs[1]
+    assert "preparing" not in outputs[1]
     assert outputs[0].split()[-1] == outputs[1].split()[-1]
 
 
@@ -286,9 +291,10 @@ def test_without_locks_the_first_rename_counts(corpus: Path, tmp_path: Path, mon
         raise OSError(38, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    other = start(corpus, tmp_path / "cache", 2)
+    other = start(corpus, tmp_path / "cache", tmp_path / "go on")
     wait_for(other, "half")
     expected = list(dataset(corpus, tmp_path / "cache", layout="packed")["train"])
+    (tmp_path / "go on").touch()
     assert other.wait() == 0
     assert list(dataset(corpus, tmp_path / "cache", layout="packed")["train"]) == expected
     assert not list((tmp_path / "cache" / "text").glob(".*.tmp"))
