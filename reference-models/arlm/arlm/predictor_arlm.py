@@ -9,6 +9,9 @@ A row that has produced EOS leaves the batch, so it costs nothing more; the loop
 ``max_new_tokens``. Under greedy decoding the result is the same, token for token, as without a cache. Departures from
 common practice: the token that crosses p is kept, as the paper of top-p has it; masses are float64; and a row's draws
 depend on (seed, its index, the step), so that they are the same in every batch.
+
+With ``compile`` every step after the first runs as one compiled program with fixed shapes, on a GPU as a CUDA graph.
+Rows stay in the batch to its end, and whether all have ended is asked once in a while, as asking waits for the device.
 """
 
 from typing import Any
@@ -17,11 +20,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Predictor
+from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import SamplingOptions, counter_uniforms
 from xlm_runtime.options import check_switch, check_whole_number
 from xlm_runtime.tracing import Traceable, probability
 
 from .types_arlm import Prediction, PredictionBatch
+
+#: Compiled steps between two looks whether every row has ended.
+LOOK_EVERY = 16
 
 
 class ArlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
@@ -38,6 +45,7 @@ class ArlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
         top_k: draw among the k likeliest tokens; None: among all.
         top_p: draw among the smallest set of likeliest tokens whose mass reaches p; None: among all.
         use_cache: False runs the whole sequence through the model at each step.
+        compile: compile the step of one token, once for each size of a batch. A trace is made without it.
         seed: of the draws. A row's draws depend on the seed, its index and the step, not on its batch.
 
     Raises:
@@ -54,10 +62,17 @@ class ArlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
         top_k: int | None = None,
         top_p: float | None = None,
         use_cache: bool = True,
+        compile: bool = False,
         seed: int = 0,
     ) -> None:
         check_whole_number("predictor.max_new_tokens", max_new_tokens, least=1)
         check_switch("predictor.use_cache", use_cache)
+        check_switch("predictor.compile", compile)
+        if compile and not use_cache:
+            raise ConfigError(
+                "predictor.compile is true, and predictor.use_cache false: what is compiled is the step on the cache. "
+                "Leave one of the two as it is."
+            )
         check_whole_number("predictor.seed", seed, least=0)
         self.model: Any = model  # with a cache besides what a module has
         self.tokenizer = tokenizer
@@ -65,13 +80,18 @@ class ArlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
         self.max_new_tokens = max_new_tokens
         self.sampling = SamplingOptions(temperature, top_k, top_p, prefix="predictor.")
         self.use_cache = use_cache
+        self.compile = compile
         self.seed = seed
         self.eos, self.pad = tokenizer.eos_token_id, tokenizer.pad_token_id
         self.never = sorted(set(tokenizer.all_special_ids) - {self.eos})  # no answer holds these
+        self._compiled_step: Any = None
+        self._caches: dict[tuple[int, int], Any] = {}  # of compiled steps: their memory stays where it is
 
     @torch.no_grad()
     def predict(self, batch: PredictionBatch) -> Prediction:
         """Continue every row of ``input_ids`` (B, P)."""
+        if self.compile and self.recorder is None:
+            return {"ids": self._predict_compiled(batch)}
         input_ids, mask, index = batch["input_ids"], batch["attention_mask"], batch["index"]
         rows = torch.arange(len(input_ids), device=input_ids.device)  # those that still go on
         ids = torch.full((len(input_ids), self.max_new_tokens), self.pad, device=input_ids.device)
@@ -103,6 +123,38 @@ class ArlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
             else:
                 new_ids, new_mask = token[:, None], one
         return {"ids": ids}
+
+    def _predict_compiled(self, batch: PredictionBatch) -> Tensor:
+        """The same tokens as ``predict``: (B, max_new_tokens) int64."""
+        new_ids, new_mask, index = batch["input_ids"], batch["attention_mask"], batch["index"]
+        cache = self._fixed_cache(*new_ids.shape)
+        ids = torch.full((len(new_ids), self.max_new_tokens), self.pad, device=new_ids.device)
+        ended = torch.zeros(len(new_ids), dtype=torch.bool, device=new_ids.device)
+        one = torch.ones_like(ended[:, None])
+        step_fn, previous_ids = self._step, None
+        for step in range(self.max_new_tokens):
+            logits = step_fn(new_ids, new_mask, cache, previous_ids)
+            token = self._draw(logits, index, step).where(~ended, self.pad)
+            ids[:, step] = token
+            ended |= token == self.eos
+            if step % LOOK_EVERY == LOOK_EVERY - 1 and bool(ended.all()):
+                break
+            previous_ids, new_ids, new_mask = new_ids[:, -1].contiguous(), token[:, None], one
+            if self._compiled_step is None:
+                self._compiled_step = torch.compile(self._step, mode="reduce-overhead", dynamic=False)
+            step_fn = self._compiled_step
+        return ids
+
+    def _step(self, ids: Tensor, mask: Tensor, cache: Any, previous_ids: Tensor | None) -> Tensor:
+        logits: Tensor = self.model(ids, mask, logits_to_keep=1, cache=cache, previous_ids=previous_ids)[:, 0]
+        return logits
+
+    def _fixed_cache(self, rows: int, prompt: int) -> Any:
+        size = rows, -(-(prompt + self.max_new_tokens) // 64) * 64  # in steps, so that few sizes are compiled
+        if size not in self._caches:
+            self._caches = {size: self.model.transformer.make_cache(*size, fixed=True)}
+        self._caches[size].clear()
+        return self._caches[size]
 
     def _draw(self, logits: Tensor, index: Tensor, step: int) -> Tensor:
         logits[:, self.never] = -torch.inf

@@ -3,7 +3,7 @@
 from xlm_runtime.nn.adaptive_norm import AdaptiveGate, AdaptiveLayerNorm, TimestepEmbedder
 from xlm_runtime.nn.attention import SelfAttention, attend
 from xlm_runtime.nn.block import TransformerBlock
-from xlm_runtime.nn.kv_cache import KVCache
+from xlm_runtime.nn.kv_cache import FixedKVCache, KVCache
 from xlm_runtime.nn.masks import (
     attention_layout,
     bidirectional_mask,
@@ -29,6 +29,7 @@ from xlm_runtime.nn.transformer import Transformer, init_weights
 __all__ = [
     "AdaptiveGate",
     "AdaptiveLayerNorm",
+    "FixedKVCache",
     "KVCache",
     "SamplingOptions",
     "SelfAttention",

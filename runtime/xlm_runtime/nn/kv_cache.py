@@ -5,6 +5,8 @@ The protocol of one step, prefill and single token alike::
     positions, mask = cache.extend(attention_mask)      # of the new tokens, (B, Lq)
     x = transformer(x, positions, mask, cache=cache)    # each layer calls cache.append
     cache.select(unfinished)                            # when rows are done: they cost nothing more
+
+``FixedKVCache`` has the same protocol, and shapes that never change, for a compiled step.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ class KVCache:
     Attributes:
         keys, values: (num_layers, B, H, max_length, head_dim).
         attended: (B, max_length) bool; False at padding and where nothing is yet.
-        length: how many positions are filled, an int of Python.
     """
 
     def __init__(
@@ -46,8 +47,13 @@ class KVCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.attended = torch.zeros((batch_size, max_length), device=device, dtype=torch.bool)
-        self.length = 0
+        self._length = 0
         self._new = 0
+
+    @property
+    def length(self) -> int:
+        """How many positions are filled."""
+        return self._length
 
     @property
     def max_length(self) -> int:
@@ -81,7 +87,7 @@ class KVCache:
                 "or shorten the prompt."
             )
         self.attended[:, self.length : end] = attention_mask.to(torch.bool)
-        self.length, self._new = end, new
+        self._length, self._new = end, new
         attended = self.attended[:, :end]
         return positions_from_mask(attended)[:, -new:], causal_mask(attended, num_queries=new)
 
@@ -111,3 +117,62 @@ class KVCache:
         self.keys = self.keys.index_select(1, rows)
         self.values = self.values.index_select(1, rows)
         self.attended = self.attended.index_select(0, rows)
+
+
+class FixedKVCache(KVCache):
+    """A cache that is attended over whole: what is not filled is masked, so that no shape depends on
+    how much is.
+
+    A step on it can be compiled once, and recorded as a CUDA graph: where it writes is a tensor, and
+    nothing asks the device. It costs the attention over ``max_length`` at every step, and its rows
+    stay to the end. ``extend`` does not look whether the new tokens fit: allocate enough.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        batch_size: int,
+        num_heads: int,
+        max_length: int,
+        head_dim: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(num_layers, batch_size, num_heads, max_length, head_dim, device=device, dtype=dtype)
+        self._filled = torch.zeros((), device=device, dtype=torch.int64)
+        self._where = self._filled[None]
+        for tensor in (self.keys, self.values, self.attended, self._filled):
+            # A CUDA graph writes into the same memory each time it is replayed.
+            torch._dynamo.mark_static_address(tensor)
+
+    @property
+    def length(self) -> int:
+        """How many positions are filled; asks the device."""
+        return int(self._filled)
+
+    def clear(self) -> None:
+        """Forget all tokens, and keep the memory."""
+        self.attended.zero_()
+        self._filled.zero_()
+
+    def extend(self, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``KVCache.extend``, with a mask (B, 1, Lq, max_length) and without the error."""
+        new = attention_mask.shape[1]
+        self._where = where = self._filled + torch.arange(new, device=attention_mask.device)
+        self.attended.index_copy_(1, where, attention_mask.to(torch.bool))
+        self._filled += new
+        key = torch.arange(self.max_length, device=attention_mask.device)
+        real, query = self.attended[:, None, None, :], where[:, None]
+        mask = (real & (key < query)) | (key == query)
+        return positions_from_mask(self.attended).index_select(1, where), mask
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``KVCache.append``; returns (B, H, max_length, head_dim) each."""
+        self.keys[layer].index_copy_(2, self._where, k.detach().to(self.keys.dtype))
+        self.values[layer].index_copy_(2, self._where, v.detach().to(self.values.dtype))
+        return self.keys[layer], self.values[layer]
+
+    def select(self, rows: Tensor) -> None:
+        """Not for this one: rows stay to the end."""
+        raise NotImplementedError("a FixedKVCache keeps its rows: use a KVCache")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn.adaptive_norm import AdaptiveGate, AdaptiveLayerNorm
 from xlm_runtime.nn.block import TransformerBlock, make_norm, normalise
-from xlm_runtime.nn.kv_cache import KVCache
+from xlm_runtime.nn.kv_cache import FixedKVCache, KVCache
 from xlm_runtime.nn.rotary import rotary_cos_sin
 from xlm_runtime.options import check_number, check_whole_number
 
@@ -102,10 +102,15 @@ class Transformer(nn.Module):
         batch_size: int,
         max_length: int,
         dtype: torch.dtype | None = None,
+        *,
+        fixed: bool = False,
     ) -> KVCache:
-        """An empty cache on this transformer's device, by default in its weights' dtype."""
+        """An empty cache on this transformer's device, by default in its weights' dtype.
+
+        ``fixed``: a ``FixedKVCache``, for a compiled step.
+        """
         weight = next(self.parameters())
-        return KVCache(
+        return (FixedKVCache if fixed else KVCache)(
             len(self.blocks),
             batch_size,
             self.num_heads,
