@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from xlm_runtime.testing.contract import ModelContract
+from xlm_runtime.testing.jobs import JobsContract
 
-__all__ = ["ModelContract"]
+__all__ = ["JobsContract", "ModelContract"]
