@@ -49,6 +49,7 @@ LIBRARIES = (
     "rich.progress",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
+    "copier.__main__",
 )
 
 _CLIENT = """\
@@ -79,9 +80,9 @@ sys.exit(status)
 """
 
 
-def install(program: Path, python: Path, address: str) -> None:
-    """Make ``program`` a command that the server at ``address`` runs with the packages of ``python``'s environment."""
-    _write(program, python, address, "xlm_runtime.cli", python)
+def install(program: Path, python: Path, address: str, module: str = "xlm_runtime.cli") -> None:
+    """Make ``program`` the command of a module, which the server at ``address`` runs with ``python``'s packages."""
+    _write(program, python, address, module, python)
 
 
 def install_python(program: Path, python: Path, address: str) -> None:

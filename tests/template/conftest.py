@@ -14,10 +14,11 @@ from xlm_runtime.scaffold import render, template_source
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A directory with a ``python`` whose tests and commands have not to import torch anew each time."""
+    """A directory with a ``python`` whose tests and commands, and a ``copier``, that import no library anew each time."""
     directory = tmp_path_factory.mktemp("programs")
     with warm.serve() as server:
         warm.install_python(directory / "python", Path(sys.executable), server)
+        warm.install(directory / "copier", Path(sys.executable), server, "copier")
         yield directory
 
 

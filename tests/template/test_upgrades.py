@@ -12,9 +12,9 @@ from upgrades import NAME, Template, check_upgrade, is_seed
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+def template(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Template:
     checkout = tmp_path_factory.mktemp("releases") / "xlm-template"
-    return Template(checkout, repository(checkout))
+    return Template(checkout, repository(checkout), programs)
 
 
 @pytest.mark.parametrize("follow", [False, True], ids=["seeds-left-alone", "seeds-followed"])

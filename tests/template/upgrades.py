@@ -26,10 +26,13 @@ Files = dict[str, bytes]
 
 
 class Template:
-    """A repository of releases, and fresh copies of them; a copy is made once for each tag, point and answer."""
+    """A repository of releases, and fresh copies of them; a copy is made once for each tag, point and answer.
 
-    def __init__(self, checkout: Path, current: str) -> None:
-        self.checkout, self.current = checkout, current
+    ``programs`` is a directory with a ``copier``.
+    """
+
+    def __init__(self, checkout: Path, current: str, programs: Path) -> None:
+        self.checkout, self.current, self.programs = checkout, current, str(programs)
         self._copies = checkout.parent / f"{checkout.name}-copies"
         self._copies.mkdir()
 
@@ -39,7 +42,7 @@ class Template:
             answers = {"model_name": NAME, "starting_point": point, "follow_starting_point": str(follow).lower()}
             words = [word for key, value in answers.items() for word in ("-d", f"{key}={value}")]
             command = ["copier", "copy", "--quiet", "--defaults", "--vcs-ref", tag, *words]
-            succeed([*command, str(self.checkout), str(made)], self._copies)
+            succeed([*command, str(self.checkout), str(made)], self._copies, programs=self.programs)
         return made
 
 
@@ -100,7 +103,11 @@ def check_upgrade(template: Template, old: str, new: str, point: str, follow: bo
 
     git(project, "init", "--quiet")
     release(project, "mine")
-    update(project, "--vcs-ref", new, *trust(template.checkout, old, new))
+
+    def update(*words: str) -> None:
+        succeed(["copier", "update", "--quiet", "--defaults", *words], project, programs=template.programs)
+
+    update("--vcs-ref", new, *trust(template.checkout, old, new))
     found = files_of(project)
     conflicts = set(git(project, "diff", "--name-only", "--diff-filter=U").split())
     for path, (now, text) in gone.items():
@@ -118,12 +125,8 @@ def check_upgrade(template: Template, old: str, new: str, point: str, follow: bo
     version = git(template.checkout, "show", f"{new}:{VERSION_FILE.as_posix()}").strip()
     assert f"@v{version}#" in (project / "requirements/xlm.txt").read_text(encoding="utf-8")
     release(project, "updated")
-    update(project, "--vcs-ref", new)
+    update("--vcs-ref", new)
     assert git(project, "status", "--porcelain") == ""  # a second update changes nothing
-
-
-def update(project: Path, *words: str) -> None:
-    succeed(["copier", "update", "--quiet", "--defaults", *words], project)
 
 
 def write(project: Path, files: Files) -> None:
