@@ -49,29 +49,31 @@ def requirements(wheel: Path) -> list[str]:
     return [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
 
 
-@pytest.mark.parametrize("name", [SHORT_NAME, LONG_NAME])
-@pytest.mark.parametrize("point", STARTING_POINTS)
+@pytest.mark.parametrize("length", [len(SHORT_NAME), len(LONG_NAME)])
 @pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
-def test_an_installed_model_is_found_and_composes(
-    make: Make, tmp_path: Path, point: str, name: str, editable: bool
-) -> None:
-    project = make(name, starting_point=point)
+def test_installed_models_are_found_and_compose(make: Make, tmp_path: Path, length: int, editable: bool) -> None:
+    """One of each starting point, side by side; the last letter tells them apart."""
+    base = {len(SHORT_NAME): SHORT_NAME, len(LONG_NAME): LONG_NAME}[length]
+    points = {base[:-1] + letter: point for letter, point in zip("vwxyz", STARTING_POINTS, strict=True)}
+    projects = {name: make(name, starting_point=point) for name, point in points.items()}
     python = environment(tmp_path / "environment")
     # Dependencies are not left out: the runtime that is here must satisfy the pin.
-    pip(python, *(["--editable", str(project)] if editable else [str(project)]))
+    pip(python, *(word for project in projects.values() for word in (["--editable"] * editable + [str(project)])))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
     listed = succeed([str(python), "-m", "xlm_runtime.cli"], elsewhere)
-    root = project if editable else next(python.parent.parent.glob(f"lib/*/site-packages/{name}"))
-    assert f"  {name}  (installed package: {root})" in listed
-    composed = succeed(
-        [str(python), "-m", "xlm_runtime.cli", "--cfg", "job", f"experiment=star_easy_{name}"], elsewhere
+    printed = succeed(
+        [str(python), "-c", "".join(f"import {name}; print({name}.__file__)\n" for name in points)], elsewhere
     )
-    prefix = "".join(word.capitalize() for word in name.split("_"))
-    assert f"_target_: {name}.model_{name}.{prefix}Model" in composed
-    imported = succeed([str(python), "-c", f"import {name}; print({name}.__file__)"], elsewhere).strip()
-    assert os.path.samefile(imported, (project if editable else root.parent) / name / "__init__.py")
+    for (name, project), imported in zip(projects.items(), printed.splitlines(), strict=True):
+        root = project if editable else next(python.parent.parent.glob(f"lib/*/site-packages/{name}"))
+        assert f"  {name}  (installed package: {root})" in listed
+        words = ["--cfg", "job", f"experiment=star_easy_{name}"]
+        composed = succeed([str(python), "-m", "xlm_runtime.cli", *words], elsewhere)
+        prefix = "".join(word.capitalize() for word in name.split("_"))
+        assert f"_target_: {name}.model_{name}.{prefix}Model" in composed
+        assert os.path.samefile(imported, (project if editable else root.parent) / name / "__init__.py")
 
 
 def test_a_wheel_carries_every_config(make: Make, tmp_path: Path) -> None:
