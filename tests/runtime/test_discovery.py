@@ -18,7 +18,6 @@ from xlm_runtime.errors import (
     RegistryError,
 )
 
-
 pytestmark = pytest.mark.usefixtures("nothing_installed")
 
 

@@ -14,7 +14,6 @@ from model_repositories import declare, make_model, write_registry
 from xlm_runtime.discovery import Discovery, ModelPackage, discover
 from xlm_runtime.errors import ExternalModelConflictError, ModelLayoutError, RegistryError
 
-
 pytestmark = pytest.mark.usefixtures("nothing_installed")
 
 
