@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from trained_runs import MODELS, TEXT, Xlm
 
 from xlm_runtime import load
-from xlm_runtime.cli import main
 from xlm_runtime.errors import ConfigError, DataError, UnknownKeyError, XlmError
 from xlm_runtime.predictions import read_rows
 
-MODELS = ("arlm", "mlm", "ilm", "mdlm")
 INFILLING = ("mlm", "ilm", "mdlm")
-SMALL = ("model.d_model=32", "model.num_layers=1", "model.num_heads=1", "model.d_ff=64", "trainer.max_steps=1")
-TEXT = (*SMALL, "dataset.block_size=48", "batch_size=4", "datamodule.limit=8")
-STAR = (*SMALL, "dataset.sizes={train: 4, val: 4, test: 4}", "batch_size=4")
 GIVEN = {model: ["The <mask> sat", "on <mask:5>the <mask:2>.", "<mask:7>"] for model in INFILLING}
 GIVEN["arlm"] = ["The cat sat", "on", "the mat and"]
-
-Xlm = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the runs text_<model> and star_<model>, one step each."""
-    directory = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(directory)
-        patch.setenv("XLM_CACHE_DIR", str(directory / "cache"))
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        for model in MODELS:
-            for task, experiment, words in (("text", "pydoc", TEXT), ("star", "star_easy", STAR)):
-                main(["job_type=train", f"experiment={experiment}_{model}", f"run_dir=runs/{task}_{model}", *words])
-    return directory / "runs"
 
 
 @pytest.mark.parametrize("model", MODELS)
