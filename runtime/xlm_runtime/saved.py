@@ -75,8 +75,9 @@ def load_run(cfg: DictConfig, examples: MakeExamples | None = None, callbacks: S
             "Train it further with the command that started it."
         )
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    parts = build_parts(cfg, run_dir, examples)
-    step = exported.load_weights(parts.harness, path, str(cfg.model._target_))
+    with exported.version_named(path):
+        parts = build_parts(cfg, run_dir, examples)
+        step = exported.load_weights(parts.harness, path, str(cfg.model._target_))
     # On one device: several would pad the last batch with examples that they then count twice.
     one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     trainer = build_trainer(cfg, logger=False, callbacks=list(callbacks), enable_checkpointing=False, **one)

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
+from safetensors.torch import save_file
 from trained_runs import MODELS, STAR, Xlm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -184,6 +185,25 @@ def test_a_folder_that_is_not_whole_is_refused(work: Path, tmp_path: Path) -> No
         load(folder)
     with pytest.raises(CheckpointError, match="There is nothing at"):
         load(tmp_path / "none")
+
+
+def test_a_folder_of_another_version_says_so(work: Path, tmp_path: Path) -> None:
+    folder = copied(work, tmp_path)
+    config = folder / "config.yaml"
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = {**file.metadata(), "xlm_version": "99.1.0"}
+    save_file(state, folder / "model.safetensors", metadata=metadata)
+    assert load(folder).generate(["The cat"])  # what fits is taken
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    for change, words in (
+        ({"loss": {"_target_": "xlm_runtime.foresight.Loss"}}, "foresight"),
+        ({"model": {**content["model"], "foresight": 3}}, "takes no argument 'foresight'"),
+        ({"model": {**content["model"], "d_model": 64}}, "do not fit"),
+    ):
+        config.write_text(yaml.safe_dump({**content, **change}), encoding="utf-8")
+        with pytest.raises(XlmError, match=rf"(?s){words}.*folder was written by xlm-runtime 99\.1\.0, and this is"):
+            load(folder)
 
 
 def test_weights_of_another_model_are_refused(work: Path, tmp_path: Path) -> None:
