@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from xlm_runtime.build import build_datamodule, make
 from xlm_runtime.callbacks.generating import Generating
@@ -36,10 +37,10 @@ class LoadedModel:
 
     def __init__(self, cfg: DictConfig) -> None:
         self._saved = load_run(cfg, examples_of(cfg, ()), [Generating(silent=True)])
-        self.cfg = self._saved.parts.cfg
-        self.step = self._saved.step
+        self.cfg: DictConfig = self._saved.parts.cfg
+        self.step: int = self._saved.step
         self.model: nn.Module = self._saved.parts.harness.model
-        self.tokenizer = self._saved.parts.tokenizer
+        self.tokenizer: PreTrainedTokenizerBase = self._saved.parts.tokenizer
 
     def generate(
         self,
@@ -62,7 +63,7 @@ class LoadedModel:
             ``prompt``, ``text``, ``ids``, ``length``, ``steps``, ``seconds``, ``seed`` and the model's own keys.
 
         Raises:
-            DataError: a prompt that is empty, too long, or not in the model's vocabulary; a malformed marker.
+            DataError: a prompt that is empty, no text, too long, or not in the model's vocabulary; a malformed marker.
             ConfigError: an option out of its range; markers, or no prompt, where the model has no use for that.
             UnknownKeyError: the predictor has no such option.
         """

@@ -135,9 +135,11 @@ def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int
 
     Raises:
         CheckpointError: tensors are missing, left over, or of another shape; up to five are named. Or they are of a
-            model of another package, whatever their shapes.
+            model of another package, whatever their shapes. Or the file is damaged.
     """
     contents = read(path)
+    if zipfile.is_zipfile(path):  # as torch has written for years: with checksums, at which it does not look
+        check_whole(path)
     load_state(module, contents["state_dict"], path)
     if model is not None and KEY in contents:
         check_model(str(contents[KEY]["config"]), model, path)

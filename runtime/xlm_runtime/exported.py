@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from xlm_runtime import __version__, checkpoint, hub
 from xlm_runtime.config_source import check_file
 from xlm_runtime.discovery import discover
-from xlm_runtime.errors import CheckpointError, did_you_mean
+from xlm_runtime.errors import CheckpointError, XlmError, did_you_mean
 from xlm_runtime.locate import locate
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
@@ -72,11 +74,40 @@ def config_of(path: Path) -> str:
         raise CheckpointError(
             f"{path / CONFIG} has no model in it: it is not the configuration of a run. Export again."
         )
-    _check_targets(content, path / CONFIG)
+    with version_named(path):
+        _check_targets(content, path / CONFIG)
     content["run_dir"] = "runs/${job_name}"  # no file says where here something is written
     if isinstance(content.get("tokenizer"), dict) and content["tokenizer"].get("_target_") == TOKENIZER:
         content["tokenizer"]["path"] = str(path)
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+
+
+@contextmanager
+def version_named(path: Path) -> Iterator[None]:
+    """Errors meanwhile also say so if the checkpoint or folder was written by another version of the runtime: what it
+    asks for may not be there, or not be there any more.
+    """
+    try:
+        yield
+    except XlmError as error:
+        version = _version(path)
+        if version in (None, __version__):
+            raise
+        raise type(error)(
+            f"{error}\n{path} was written by xlm-runtime {version}, and this is {__version__}: install that version "
+            "(and its models) if this is the cause."
+        ) from error
+
+
+def _version(path: Path) -> str | None:
+    """Of the runtime that wrote it; None where it does not say, or cannot be read."""
+    try:
+        if not is_exported(path):
+            return str(checkpoint.read(path)[checkpoint.KEY]["version"])
+        with safe_open(path / WEIGHTS, framework="pt") as file:
+            return (file.metadata() or {}).get("xlm_version")
+    except (CheckpointError, KeyError, TypeError, SafetensorError, OSError):
+        return None
 
 
 def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int:

@@ -24,6 +24,7 @@ from xlm_runtime.discovery import Discovery, activate, discover
 from xlm_runtime.errors import DiscoveryError, UnknownKeyError, XlmError, did_you_mean
 from xlm_runtime.exits import exit_without_reader, report
 from xlm_runtime.jobs import JOBS, ON_SAVED_RUNS
+from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.locate import locate
 from xlm_runtime.saved_config import as_additions, last_value, saved_config
 
@@ -52,7 +53,7 @@ def launch(arguments: Sequence[str]) -> None:
     job_type = _job_type(overrides)
     path, named = job_path(job_type, found)
     sweep = bool({"-m", "--multirun"} & set(arguments))
-    if job_type in ON_SAVED_RUNS and not any(last_value(overrides, k) for k in ("experiment", "model", "model_type")):
+    if _on_saved_run(job_type, overrides):
         apart = _swept(lambda: sweeps.runs_apart(arguments, overrides), overrides) if sweep else []
         for words in apart:
             launch(words)
@@ -66,6 +67,16 @@ def launch(arguments: Sequence[str]) -> None:
             words = _swept(lambda: sweeps.deferred(overrides, group_names()), overrides)
             arguments = [*arguments[: len(arguments) - len(overrides)], *words]
         _hydra(arguments, overrides, path, named)
+
+
+def _on_saved_run(job_type: str, overrides: Sequence[str]) -> bool:
+    """Whether the configuration is that of a saved run: nothing says what model it is, and the job wants one, or is a
+    command of a model and is told which run.
+    """
+    if any(last_value(overrides, key) for key in ("experiment", "model", "model_type")):
+        return False
+    told = any(last_value(overrides, key) for key in ("job_name", "run_dir", "ckpt_path"))
+    return job_type in ON_SAVED_RUNS or (job_type not in JOBS and told)
 
 
 def _swept(ask: Callable[[], T], overrides: Sequence[str]) -> T:
@@ -130,7 +141,9 @@ def _hydra(
                 config.check_keys(cfg)
             _separate_sweep_jobs(cfg, overrides, saved is not None)
             config.check_values(cfg)
-            result = locate(path, named)(cfg)
+            job = locate(path, named)
+            quiet()  # behind the import, in which Lightning sets its own level
+            result = job(cfg)
         except XlmError as error:
             _stop(error)
         except (HydraException, OmegaConfBaseException) as error:

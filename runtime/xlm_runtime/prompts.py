@@ -98,8 +98,15 @@ def parse(text: str, place: str) -> Prompt:
         place: where it stands, for messages.
 
     Raises:
-        DataError: it is empty, or a marker is malformed.
+        DataError: it is empty, or no text, or a marker is malformed.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes that the shell gave, or half of a pair in JSON
+        raise DataError(
+            f"{place}: character {error.start + 1} of {_short(text)} is no text: no UTF-8 can say it. Write the prompt "
+            "anew, or save it as UTF-8 and give the file: prompts_file=prompts.txt."
+        ) from error
     if not text.strip():
         raise DataError(
             f"{place}: the prompt is empty. Write what is given; texts from nothing are made by "
@@ -143,6 +150,7 @@ def read_prompts(file: Path) -> tuple[Prompt, ...]:
             f"prompts_file: {file} is not UTF-8: byte {error.object[error.start]:#04x} in line {line}. "
             "Save it as UTF-8 (iconv -t UTF-8 converts it)."
         ) from error
+    text = text.removeprefix("\ufeff")  # a mark that some editors put in front, and no prompt's
     lines = [(f"{file}, line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise DataError(f"prompts_file: {file} is empty; expected a prompt a line.")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documents import ROOT, page_name, pages
+from documents import ROOT, blocks, page_name, pages
 
 import xlm_runtime.nn
-from xlm_runtime import contracts, errors
+from xlm_runtime import api, contracts, errors
 from xlm_runtime.jobs import JOBS
 
 DOCS = ROOT / "docs"
@@ -126,6 +126,25 @@ def test_the_readme_names_every_directory_and_stays_short() -> None:
     assert len(text.splitlines()) <= 120
     for directory in ("template", "reference-models", "runtime", "docs", "tests", "tools", "scripts"):
         assert f"`{directory}/" in text, directory
+
+
+@pytest.mark.parametrize("page", ["docs/python-api.md", "docs/tutorial.md"])
+def test_every_program_of_a_page_is_run(page: str) -> None:
+    """By a command after it; ``tests/docs/test_document_commands.py`` runs that."""
+    found = blocks(ROOT / page)
+    programs = [block for block in found if block.language in ("python", "diff")]
+    assert programs and not [block.line for block in programs if block.kind != "file"], "give it a title"
+    for program in programs:
+        commands = "".join(block.text for block in found if block.kind == "run" and block.line > program.line)
+        assert program.detail in commands, f"line {program.line}"
+
+
+def test_the_python_page_names_every_parameter_and_key() -> None:
+    parameters = [*inspect.signature(api.load).parameters, *inspect.signature(api.LoadedModel.generate).parameters]
+    named = [name for name in parameters if name not in ("self", "overrides", "options")]
+    attributes = [f"model.{name}" for name in ("cfg", "step", "model", "tokenizer")]
+    keys = ["prompt", "text", "ids", "length", "truth", "steps", "seconds", "seed"]
+    assert not missing([*named, *attributes, *keys], "docs/python-api.md")
 
 
 @pytest.mark.parametrize("page", pages(), ids=page_name)

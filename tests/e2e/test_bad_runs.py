@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import torch
 from omegaconf import OmegaConf
 from outcomes import Run
 from tiny_models import make_model, register, write
+
+from xlm_runtime import __version__
 
 EXPERIMENT = "experiment=star_easy_my_model"
 LAST = "runs/demo/checkpoints/last.ckpt"
@@ -37,6 +40,15 @@ class Trap:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, ("sprung",)
+
+
+def with_a_turned_bit(file: Path) -> bytes:
+    """Its bytes, with another value in the first of its tensors."""
+    whole = bytearray(file.read_bytes())
+    with zipfile.ZipFile(file) as archive:
+        data = archive.read(next(name for name in archive.namelist() if name.endswith("/data/0")))
+    whole[whole.index(data)] ^= 1
+    return bytes(whole)
 
 
 @pytest.mark.parametrize("job", ["eval", "generate"])
@@ -65,16 +77,16 @@ def test_a_run_without_a_checkpoint(trained: Path, xlm: Run) -> None:
 
 
 @pytest.mark.parametrize("job", ["eval", "generate"])
-@pytest.mark.parametrize("damage", ["cut short", "garbage", "junk", "empty"])
+@pytest.mark.parametrize("damage", ["cut short", "garbage", "junk", "empty", "a turned bit"])
 def test_a_damaged_checkpoint(trained: Path, xlm: Run, job: str, damage: str) -> None:
     file = trained / BEST
     whole = file.read_bytes()
-    file.write_bytes(
-        {"cut short": whole[: len(whole) // 2], "garbage": b"no checkpoint", "junk": b"junk\n", "empty": b""}[damage]
-    )
+    contents = {"cut short": whole[: len(whole) // 2], "garbage": b"no checkpoint", "junk": b"junk\n", "empty": b""}
+    file.write_bytes(contents[damage] if damage in contents else with_a_turned_bit(file))
+    before = sorted((trained / "runs").rglob("*"))
     xlm(f"job_type={job}", "job_name=demo").refused(BEST, "damaged")
     xlm(f"job_type={job}", f"ckpt_path={BEST}").refused(BEST, "damaged")
-    assert not list((trained / "runs/demo").glob("metrics-*"))
+    assert sorted((trained / "runs").rglob("*")) == before
 
 
 def test_a_damaged_checkpoint_to_continue_from(trained: Path, xlm: Run) -> None:
@@ -113,6 +125,20 @@ def test_a_checkpoint_of_another_model(trained: Path, xlm: Run) -> None:
     register(trained, {"my_model": "my_model", "wide": "wide"})
     result = xlm("job_type=eval", "experiment=star_easy_wide", f"ckpt_path={BEST}")
     result.refused(BEST, "do not fit", "model.embedding.weight is (27, 4) in the file, (27, 6) in the model")
+
+
+def test_a_checkpoint_of_another_version(trained: Path, xlm: Run) -> None:
+    contents = torch.load(trained / BEST, weights_only=True)
+    config = contents["xlm"]["config"].replace("harness:\n", "harness:\n  foresight: 3\n")
+    torch.save({**contents, "xlm": {"config": config, "version": "99.1.0"}}, trained / BEST)
+    result = xlm("job_type=generate", f"ckpt_path={BEST}")
+    result.refused(
+        "takes no argument 'foresight'", f"{BEST} was written by xlm-runtime 99.1.0, and this is {__version__}"
+    )
+    torch.save({**contents, "xlm": {"config": config, "version": __version__}}, trained / BEST)
+    assert "was written by" not in xlm("job_type=generate", f"ckpt_path={BEST}").err
+    torch.save({**contents, "xlm": {**contents["xlm"], "version": "99.1.0"}}, trained / BEST)
+    xlm("job_type=generate", f"ckpt_path={BEST}").done()  # what fits is taken
 
 
 @pytest.mark.parametrize("kept", [LAST, BEST])

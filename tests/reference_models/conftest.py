@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from golden import MODELS
+from trained_runs import train_all
 
 from xlm_runtime.cli import main
 
@@ -21,6 +23,17 @@ def registered() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLM_MODELS_PATH", str(MODELS))
         yield
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_all(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="module")
+def runs(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory ``runs`` with text_<model> and star_<model>, this test file's own."""
+    return Path(shutil.copytree(trained_once, tmp_path_factory.mktemp("work") / "runs"))
 
 
 @pytest.fixture

@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from trained_runs import MODELS, STAR, TEXT, Xlm
 
 from xlm_runtime import load
-from xlm_runtime.cli import main
 from xlm_runtime.errors import ConfigError, DataError, UnknownKeyError, XlmError
 from xlm_runtime.predictions import read_rows
 
-MODELS = ("arlm", "mlm", "ilm", "mdlm")
 INFILLING = ("mlm", "ilm", "mdlm")
-SMALL = ("model.d_model=32", "model.num_layers=1", "model.num_heads=1", "model.d_ff=64", "trainer.max_steps=1")
-TEXT = (*SMALL, "dataset.block_size=48", "batch_size=4", "datamodule.limit=8")
-STAR = (*SMALL, "dataset.sizes={train: 4, val: 4, test: 4}", "batch_size=4")
 GIVEN = {model: ["The <mask> sat", "on <mask:5>the <mask:2>.", "<mask:7>"] for model in INFILLING}
 GIVEN["arlm"] = ["The cat sat", "on", "the mat and"]
-
-Xlm = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the runs text_<model> and star_<model>, one step each."""
-    directory = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(directory)
-        patch.setenv("XLM_CACHE_DIR", str(directory / "cache"))
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        for model in MODELS:
-            for task, experiment, words in (("text", "pydoc", TEXT), ("star", "star_easy", STAR)):
-                main(["job_type=train", f"experiment={experiment}_{model}", f"run_dir=runs/{task}_{model}", *words])
-    return directory / "runs"
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -169,7 +148,32 @@ BAD = {
     "no list": (["prompts=abc"], ["expected a list of texts"]),
     "no file": (["prompts_file=none.txt"], ["none.txt cannot be read"]),
     "an empty file": (["prompts_file=empty.txt"], ["empty.txt is empty"]),
+    "a file of blank lines": (["prompts_file=blank.jsonl"], ["blank.jsonl is empty"]),
+    "a directory": (["prompts_file=directory.txt"], ["directory.txt cannot be read"]),
+    "no JSON": (["prompts_file=broken.jsonl"], ["broken.jsonl, line 2", "no JSON"]),
     "no UTF-8": (["prompts_file=latin.txt"], ["latin.txt is not UTF-8", "line 1"]),
+    "no UTF-8 in JSON": (["prompts_file=latin.jsonl"], ["latin.jsonl is not UTF-8", "line 1"]),
+    "half a character": (["prompts_file=half.jsonl"], ["half.jsonl, line 1", "character 2", "no text"]),
+    "bytes of the shell": (["prompts=['caf\udce9']"], ["prompts, number 1", "character 4", "no text"]),
+    "a word outside the vocabulary": (
+        ["run_dir=RUNS/star_arlm", "prompts=['1 cat']"],
+        ["Prompt 1", "'cat'", "27 tokens"],
+    ),
+    "a number outside the vocabulary": (["run_dir=RUNS/star_mdlm", "prompts=['1 2','1 77']"], ["Prompt 2", "'77'"]),
+    "a marker that is not closed": (
+        ["run_dir=RUNS/text_mlm", "prompts=['The <mask:3 sat']"],
+        ["'<mask:3", "malformed"],
+    ),
+    "more blanks than room": (["run_dir=RUNS/text_ilm", "prompts=['<mask:99>']"], ["has 99 tokens", "at most 46"]),
+    "a longer prompt than was trained with": (
+        ["run_dir=RUNS/star_ilm", f"prompts=['{'1 ' * 29}']"],
+        ["has 29 tokens", "at most 28"],
+    ),
+    "a damaged checkpoint": (["ckpt_path=broken.ckpt", "prompts=['a']"], ["broken.ckpt", "damaged"]),
+    "another vocabulary": (
+        ["experiment=star_easy_arlm", *STAR, "ckpt_path=RUNS/text_arlm/checkpoints/last.ckpt", "prompts=['1']"],
+        ["do not fit", "(263, 32) in the file, (27, 32) in the model"],
+    ),
     "another model": (
         ["experiment=pydoc_arlm", *TEXT, "ckpt_path=RUNS/text_mlm/checkpoints/last.ckpt", "prompts=['a']"],
         ["holds the weights of another model: mlm.model_mlm.MlmModel"],
@@ -182,13 +186,19 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_message_and_leaves_nothing(xlm: Xlm, runs: Path, tmp_path: Path, case: str) -> None:
     (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "blank.jsonl").write_bytes(b"\n \r\n")
+    (tmp_path / "directory.txt").mkdir()
+    (tmp_path / "broken.jsonl").write_bytes(b'{"prompt": "a"}\n{"prompt": "b\n')
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"prompt": "caf\xe9"}\n')
+    (tmp_path / "half.jsonl").write_bytes(b'{"prompt": "a\\ud83d"}\n')
+    (tmp_path / "broken.ckpt").write_bytes((runs / "text_arlm/checkpoints/last.ckpt").read_bytes()[:5000])
     words, expected = BAD[case]
     directory = runs / "text_arlm"
-    before = sorted(directory.rglob("*"))
+    before = sorted(runs.rglob("*"))
     code, _, err = xlm(
         "job_type=generate", f"run_dir={directory}", *(word.replace("RUNS", str(runs)) for word in words)
     )
     assert code == 2, err
     assert err.startswith("Error: ") and all(word in err for word in expected), err
-    assert sorted(directory.rglob("*")) == before
+    assert sorted(runs.rglob("*")) == before and not (tmp_path / "runs").exists()

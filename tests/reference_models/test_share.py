@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
+from safetensors.torch import save_file
+from trained_runs import MODELS, STAR, Xlm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from xlm_runtime import load
@@ -21,26 +22,20 @@ from xlm_runtime.cli import main
 from xlm_runtime.errors import CheckpointError, XlmError
 from xlm_runtime.tokenizers import auto_tokenizer, byte_tokenizer, exported_tokenizer, number_tokenizer, train_bpe
 
-MODELS = ("arlm", "mlm", "ilm", "mdlm")
-SMALL = ("model.d_model=32", "model.num_layers=2", "model.num_heads=2", "model.d_ff=64", "trainer.max_steps=1")
-TEXT = (*SMALL, "dataset.block_size=48", "batch_size=4", "datamodule.limit=8")
-STAR = (*SMALL, "dataset.sizes={train: 4, val: 4, test: 4}", "batch_size=4")
 PROMPT = {"arlm": "The cat", "mlm": "The <mask:3>", "ilm": "The <mask:3>", "mdlm": "The <mask:3>"}
-
-Xlm = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the runs text_<model>, evaluated, and star_arlm, and exports/text_<model>."""
-    directory = tmp_path_factory.mktemp("work")
+def work(runs: Path) -> Path:
+    """The directory of the runs, those of texts evaluated and in exports/text_<model>; and the run shifted_arlm."""
+    directory = runs.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         patch.setenv("XLM_CACHE_DIR", str(directory / "cache"))
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        main(["job_type=train", "experiment=star_easy_arlm", "job_name=star_arlm", "model.neighbour_shift=true", *STAR])
+        shifted = ("experiment=star_easy_arlm", "job_name=shifted_arlm", "model.neighbour_shift=true")
+        main(["job_type=train", *shifted, *STAR])
         for model in MODELS:
-            main(["job_type=train", f"experiment=pydoc_{model}", f"job_name=text_{model}", *TEXT])
             main(["job_type=eval", f"job_name=text_{model}"])
             main(
                 ["job_type=export", f"job_name=text_{model}", f"export_dir=exports/text_{model}", "license=apache-2.0"]
@@ -147,7 +142,10 @@ REFUSED = {
         ["job_name=text_mlm", "export_dir=new", "format=transformers"],
         ["MlmModel has no method to_transformers"],
     ),
-    "not quite": (["job_name=star_arlm", "export_dir=new", "format=transformers"], ["model.neighbour_shift is true"]),
+    "not quite": (
+        ["job_name=shifted_arlm", "export_dir=new", "format=transformers"],
+        ["model.neighbour_shift is true"],
+    ),
     "no run": (["job_name=none", "export_dir=new"], ["There is no run in runs/none"]),
 }
 
@@ -187,6 +185,25 @@ def test_a_folder_that_is_not_whole_is_refused(work: Path, tmp_path: Path) -> No
         load(folder)
     with pytest.raises(CheckpointError, match="There is nothing at"):
         load(tmp_path / "none")
+
+
+def test_a_folder_of_another_version_says_so(work: Path, tmp_path: Path) -> None:
+    folder = copied(work, tmp_path)
+    config = folder / "config.yaml"
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = {**file.metadata(), "xlm_version": "99.1.0"}
+    save_file(state, folder / "model.safetensors", metadata=metadata)
+    assert load(folder).generate(["The cat"])  # what fits is taken
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    for change, words in (
+        ({"loss": {"_target_": "xlm_runtime.foresight.Loss"}}, "foresight"),
+        ({"model": {**content["model"], "foresight": 3}}, "takes no argument 'foresight'"),
+        ({"model": {**content["model"], "d_model": 64}}, "do not fit"),
+    ):
+        config.write_text(yaml.safe_dump({**content, **change}), encoding="utf-8")
+        with pytest.raises(XlmError, match=rf"(?s){words}.*folder was written by xlm-runtime 99\.1\.0, and this is"):
+            load(folder)
 
 
 def test_weights_of_another_model_are_refused(work: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_what_cannot_be_asked_for(given: dict[str, Any], words: str) -> None:
 
 
 def test_a_file_holds_a_prompt_a_line(tmp_path: Path) -> None:
-    (tmp_path / "p.txt").write_bytes("one\r\n\n  zwei <mask> ü\n".encode())
+    (tmp_path / "p.txt").write_bytes("\ufeffone\r\n\n  zwei <mask> ü\n".encode())
     assert [prompt.text for prompt in read_prompts(tmp_path / "p.txt")] == ["one", "  zwei <mask> ü"]
     (tmp_path / "p.jsonl").write_text('{"prompt": "a\\nb", "text": "c"}\n{"text": "d"}\n', encoding="utf-8")
     assert [prompt.text for prompt in read_prompts(tmp_path / "p.jsonl")] == ["a\nb", "d"]

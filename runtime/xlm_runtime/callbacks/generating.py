@@ -6,9 +6,8 @@ import time
 from typing import Any
 
 import lightning.pytorch as pl
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+
+from xlm_runtime.progress_line import ProgressLine
 
 
 class Generating(pl.Callback):
@@ -20,24 +19,18 @@ class Generating(pl.Callback):
     """
 
     def __init__(self, seconds: float = 5.0, silent: bool = False) -> None:
-        self.seconds = seconds
         self.silent = silent
-        self._console = Console()
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
+        self._line = ProgressLine(seconds)
         self._total = 0
         self._rows = 0
-        self._begun = self._batch_begun = self._printed = 0.0
+        self._begun = self._batch_begun = 0.0
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begun = self._printed = time.monotonic()
+        self._begun = time.monotonic()
         self._rows = 0
         self._total = int(sum(trainer.num_predict_batches))
-        if not self.silent and self._console.is_terminal:
-            columns = (TextColumn("generate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Bar(*columns, TextColumn("{task.fields[words]}"), console=self._console)
-            self._task = self._bar.add_task("generate", total=self._total, words="")
-            self._bar.start()
+        if not self.silent:
+            self._line.begin("generate", self._total)
 
     def on_predict_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -58,19 +51,11 @@ class Generating(pl.Callback):
             row["seconds"] = round((now - self._batch_begun) / len(outputs), 6)
         self._rows += len(outputs)
         words = f"{self._rows / max(now - self._begun, 1e-9):.1f} rows/s"
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=batch_idx + 1, words=words)
-        elif not self.silent and now - self._printed >= self.seconds:
-            self._printed = now
-            print(f"batch {batch_idx + 1} of {self._total}  {words}", flush=True)
+        if not self.silent:
+            self._line.advance(batch_idx + 1, words, f"batch {batch_idx + 1} of {self._total}  {words}")
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()
+        self._line.end()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._line.end()

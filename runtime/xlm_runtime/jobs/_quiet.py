@@ -7,7 +7,7 @@ import warnings
 
 
 def quiet() -> None:
-    """Called at the start of a job, never at import."""
+    """Called before a job, or by what calls one without the command line; never at import."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in (

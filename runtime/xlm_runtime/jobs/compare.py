@@ -10,19 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from xlm_runtime.errors import ConfigError
+from xlm_runtime.jobs._console import make_console
 from xlm_runtime.report.comparison import Comparison, compare, find_runs, write_comparison
 from xlm_runtime.report.pages import number, shown
-
-_WIDTH = 110  # where the output is no terminal
 
 
 def run(cfg: DictConfig) -> Comparison:
     """Compare the runs that ``runs`` names; print what they reached and where they differ. Imports no torch."""
     names = OmegaConf.to_container(cfg.runs) if OmegaConf.is_list(cfg.runs) else cfg.runs
     comparison = compare(find_runs(names))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = make_console()
     metrics = {
         name: [
             ""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from xlm_runtime.callbacks.generating import Generating
 from xlm_runtime.generation import examples_of, generate_rows
+from xlm_runtime.jobs._console import make_console
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.predictions import Row, exact_match, rows_file, write_rows
 from xlm_runtime.prompts import asked_for
@@ -18,9 +18,6 @@ from xlm_runtime.report.run_report import report_after
 from xlm_runtime.report.trajectory_page import trajectory_file, write_trajectories
 from xlm_runtime.saved import load_run
 from xlm_runtime.tracing import record
-
-#: Wide enough for a table's prompts where the output is no terminal.
-_WIDTH = 110
 
 
 def run(cfg: DictConfig) -> list[Row]:
@@ -56,9 +53,6 @@ def run(cfg: DictConfig) -> list[Row]:
 
 
 def _show(rows: Sequence[Row]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
     table = Table(show_lines=False)
     columns = [name for name in ("prompt", "text", "truth") if any(row.get(name) is not None for row in rows)]
     for name in columns:
@@ -66,7 +60,7 @@ def _show(rows: Sequence[Row]) -> None:
     for row in rows:
         # Text is data: square brackets in it are no markup, and control characters do nothing to the terminal.
         table.add_row(*(_plain(row.get(name)) for name in columns))
-    console.print(table)
+    make_console().print(table)
 
 
 def _plain(value: object) -> str:

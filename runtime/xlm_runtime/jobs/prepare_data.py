@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from xlm_runtime.build import build_dataset, build_tokenizer
 from xlm_runtime.datasets import Preparable
 from xlm_runtime.datasets.text_progress import Report
+from xlm_runtime.jobs._console import make_console
 from xlm_runtime.jobs._quiet import quiet
-
-_WIDTH = 110  # where the output is no terminal
 
 
 def run(cfg: DictConfig) -> None:
@@ -38,9 +36,6 @@ def run(cfg: DictConfig) -> None:
 
 
 def _show(found: dict[str, dict[str, Any]]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
     table = Table()
     for column in ("split", "documents", "empty", "tokens", "blocks", "waste"):
         table.add_column(column, justify="left" if column == "split" else "right")
@@ -49,4 +44,4 @@ def _show(found: dict[str, dict[str, Any]]) -> None:
         waste = "" if counts["waste"] is None else f"{counts['waste']:.2%}"
         table.add_row(split, *numbers, waste)
     if found:
-        console.print(table)
+        make_console().print(table)
