@@ -95,7 +95,7 @@ def test_what_cannot_be_made_is_told_before_anything_runs(
 
 
 def test_one_that_is_no_list() -> None:
-    with pytest.raises(ConfigError, match="evaluators is 'a.b'. Expected"):
+    with pytest.raises(ConfigError, match=r"evaluators is 'a\.b'\. Expected"):
         build_evaluators(OmegaConf.create({"evaluators": "a.b"}))
 
 

@@ -88,7 +88,7 @@ def _newest(run_dir: Path, split: str, label: str | None) -> _Rows:
     steps = {
         int(match[1]): f
         for f in known
-        if f.parent.name == split and (match := _NAME.fullmatch(f.name)) and match[2] == label
+        if f.parent.name == split and (match := _NAME.fullmatch(f.name)) and (match[2] or "") == suffix(label)[1:]
     }
     if not steps:
         there = ", ".join(file.as_posix() for file in known[:8]) + (" …" if len(known) > 8 else "")
