@@ -85,7 +85,7 @@ def arlm(runs: Path) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def mdlm(runs: Path) -> LoadedModel:
-    return load(runs / "mdlm", **ROOM, **{"loss.eval_times": 500})
+    return load(runs / "mdlm", **ROOM, **{"loss.eval_times": 50})
 
 
 def ids(model: LoadedModel, text: str) -> list[int]:
@@ -112,19 +112,21 @@ def test_arlms_probabilities_of_all_continuations_sum_to_one(arlm: LoadedModel) 
     assert sum(greedy for _, greedy in found) == 1
 
 
-def test_mdlms_bound_of_one_token_is_its_mean_log_p_over_times(mdlm: LoadedModel) -> None:
-    # With one token there is one thing to mask, and w(t) times the probability of a mask is 1.
+def test_mdlms_bound_of_one_token_is_its_weighted_log_p_where_it_is_masked(mdlm: LoadedModel) -> None:
     bos, mask, token = mdlm.tokenizer.bos_token_id, mdlm.tokenizer.mask_token_id, ids(mdlm, "e")
     loss: Any = mdlm.harness.loss
     assert isinstance(loss, Likelihood) and not loss.exact
     value, greedy = loss.log_likelihood([[bos, *ids(mdlm, "th")]], [token])
-    times = torch.linspace(0.001, 0.999, 200)
-    places = torch.tensor([[bos, *ids(mdlm, "th"), mask]]).expand(200, -1)
+    draws = list(loss._grid(torch.zeros(1, dtype=torch.long), 1))
+    times = torch.cat([place for place, _ in draws]) * 0.999 + 0.001
+    masked = torch.cat([uniforms for _, uniforms in draws])[:, 0] < times
+    places = torch.tensor([[bos, *ids(mdlm, "th"), mask]]).expand(len(draws), -1)
     with torch.no_grad():
         sigma = loss.noise_schedule.sigma(times)
         logits = mdlm.model(places, torch.ones_like(places, dtype=torch.bool), sigma=sigma)[:, -1]
     logits[:, mask] = -torch.inf
-    assert value.item() == pytest.approx(float(logits.log_softmax(-1)[:, token[0]].mean()), rel=0.05)
+    expected = (masked / times * logits.log_softmax(-1)[:, token[0]]).mean()  # w(t) = 1 / t
+    assert value.item() == pytest.approx(float(expected), rel=1e-3) and value.item() < 0
     assert not greedy.any()
 
 
