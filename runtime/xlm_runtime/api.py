@@ -18,7 +18,9 @@ from xlm_runtime.config import check_values
 from xlm_runtime.discovery import activate, discover
 from xlm_runtime.errors import CheckpointError
 from xlm_runtime.generation import examples_of, generate_rows
+from xlm_runtime.harness import Harness
 from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.predictions import Row
 from xlm_runtime.prompts import NOTHING, Prompt, parse
 from xlm_runtime.saved import SavedRun, load_run
@@ -33,14 +35,18 @@ class LoadedModel:
         step: the optimizer step at which it was saved.
         model: the network.
         tokenizer: its vocabulary.
+        harness: its parts: model, loss, predictor, noise schedule.
+        collator: makes batches of what is to be predicted; None where there is none.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
         self._saved = load_run(cfg, examples_of(cfg, ()), [Generating(silent=True)])
         self.cfg: DictConfig = self._saved.parts.cfg
         self.step: int = self._saved.step
-        self.model: nn.Module = self._saved.parts.harness.model
+        self.harness: Harness = self._saved.parts.harness
+        self.model: nn.Module = self.harness.model
         self.tokenizer: PreTrainedTokenizerBase = self._saved.parts.tokenizer
+        self.collator = self._saved.parts.datamodule.collators.get(LoaderKind.PREDICTION)
 
     def generate(
         self,
@@ -108,7 +114,7 @@ def load(source: str | Path, **overrides: Any) -> LoadedModel:
     Args:
         source: a run's directory (its best checkpoint), a ``.ckpt`` file, an exported folder, or
             ``hf://user/name@revision``.
-        overrides: keys of the configuration, such as ``seed=1``.
+        overrides: keys of the configuration, such as ``seed=1``, or dotted, ``**{"loss.eval_times": 64}``.
 
     Raises:
         CheckpointError: there is no such thing, or it cannot be read.
@@ -129,7 +135,8 @@ def load(source: str | Path, **overrides: Any) -> LoadedModel:
         cfg = OmegaConf.load(directory / "config.yaml")
     assert isinstance(cfg, DictConfig)
     with open_dict(cfg):
-        cfg.update({"ckpt_path": None, **overrides, key: text})
+        for name, value in {"ckpt_path": None, **overrides, key: text}.items():
+            OmegaConf.update(cfg, name, value)
     check_values(cfg)
     return LoadedModel(cfg)
 

@@ -259,8 +259,8 @@ def _metric_set(cfg: DictConfig, kind: LoaderKind) -> MetricSet:
         if not node:
             continue
         key = f"metrics.{kind}.{name}"
-        if unknown := [str(k) for k in node if k not in ("metric", "update")]:
-            raise UnknownKeyError(f"'{key}' holds '{unknown[0]}': a metric has the keys 'metric' and 'update'.")
+        if unknown := [str(k) for k in node if k not in ("metric", "update", "means")]:
+            raise UnknownKeyError(f"'{key}' holds '{unknown[0]}': a metric has the keys 'metric', 'update', 'means'.")
         if not node.get("update"):
             raise ConfigError(f"'{key}' lacks 'update': the dotted path of a function (batch, output) -> dict.")
         metrics[str(name)] = make(cfg, f"{key}.metric")

@@ -161,6 +161,30 @@ class ToTransformers(Protocol):
         ...
 
 
+@runtime_checkable
+class Likelihood(Protocol):
+    """A loss that can say how likely its model finds given tokens: lm-evaluation-harness asks for it.
+
+    Attributes:
+        exact: True of log p itself; False of a bound from below.
+    """
+
+    exact: bool
+
+    def log_likelihood(self, context_ids: list[list[int]], token_ids: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """log p(tokens | context) of each row, without gradients.
+
+        Args:
+            context_ids: what stands before, special tokens included: one token at least.
+            token_ids: what is scored; no EOS is added.
+
+        Returns:
+            (B,) float, in nats; and (B,) bool: whether each token is the likeliest one where it stands. All False of a
+            model that does not write from left to right.
+        """
+        ...
+
+
 #: The methods that a built part must have, by the config key that names it.
 REQUIRED_METHODS: dict[str, tuple[str, ...]] = {
     "loss": ("loss_fn", "configure"),

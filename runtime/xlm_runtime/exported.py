@@ -77,6 +77,7 @@ def config_of(path: Path) -> str:
     with version_named(path):
         _check_targets(content, path / CONFIG)
     content["run_dir"] = "runs/${job_name}"  # no file says where here something is written
+    content["evaluators"] = []  # nor which function is called with what was
     if isinstance(content.get("tokenizer"), dict) and content["tokenizer"].get("_target_") == TOKENIZER:
         content["tokenizer"]["path"] = str(path)
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)

@@ -117,6 +117,7 @@ def _portable(cfg: DictConfig) -> DictConfig:
         made.tokenizer = {"_target_": exported.TOKENIZER, "path": "."}
         for group in ("callbacks", "logger"):  # of training; others need not have what they need
             made[group] = {}
+        made.evaluators = []
     return made
 
 

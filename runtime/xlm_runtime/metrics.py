@@ -9,12 +9,14 @@ A model states its metrics once, in its ``model_type`` config, by loader kind::
         exact_match: {metric: {_target_: torchmetrics.MeanMetric}, update: my_model.metrics_my_model.exact_match}
 
 ``update(batch, output) -> dict`` gives the keyword arguments of ``metric.update``; ``output`` is what
-``loss_fn`` (kind ``lm``) or ``predict`` (kind ``prediction``) returned.
+``loss_fn`` (kind ``lm``) or ``predict`` (kind ``prediction``) returned. A third key, ``means``, is a few words on what
+the number is, such as ``means: "exact"`` of a perplexity; an evaluation says them beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -42,6 +44,31 @@ class ExpMean(MeanMetric):
         return torch.exp(super().compute())
 
 
+@dataclass
+class Terms:
+    """What went into a mean, so that an evaluation can say how sure the mean is.
+
+    Attributes:
+        is_exponential: the metric is exp of the mean.
+        values, weights: one a row, or one a batch where the update function gave a scalar.
+        per_row: which of both.
+    """
+
+    is_exponential: bool
+    values: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    per_row: bool = True
+
+    def add(self, value: Any, weight: Any = 1.0) -> None:
+        """Take in the arguments of one update of a MeanMetric; a NaN is left out, as the metric does."""
+        values = torch.as_tensor(value).detach().double().cpu()
+        weights = torch.as_tensor(weight).detach().double().cpu().broadcast_to(values.shape)
+        self.per_row &= values.dim() > 0
+        known = ~values.isnan()
+        self.values += values[known].tolist()
+        self.weights += weights[known].tolist()
+
+
 class MetricSet(nn.Module):
     """The metrics of one loader kind in one split.
 
@@ -55,6 +82,13 @@ class MetricSet(nn.Module):
         self.metrics = nn.ModuleDict(metrics)
         self.updates = dict(updates)
         self._weights: dict[str, Tensor] = {}  # the sum of those that were given, by metric
+        self._terms: dict[str, Terms] = {}  # of the means, where an evaluation asked for them
+
+    def keep_terms(self) -> dict[str, Terms]:
+        """From now on, keep what goes into each mean, by metric: two numbers a row. ``reset`` forgets none of it."""
+        means = {name: metric for name, metric in self._metrics() if type(metric) in (MeanMetric, ExpMean)}
+        self._terms = {name: Terms(isinstance(metric, ExpMean)) for name, metric in means.items()}
+        return self._terms
 
     def update(self, batch: Any, output: Any) -> None:
         """Take in one batch and what the loss or the predictor made of it."""
@@ -72,6 +106,8 @@ class MetricSet(nn.Module):
                     f"The metric '{name}' ({type(metric).__name__}) cannot be updated with what {_path(update)} "
                     f"returned ({given}): {error}"
                 ) from error
+            if name in self._terms:
+                self._terms[name].add(**arguments)
 
     def compute(self) -> dict[str, Tensor]:
         """Every metric's value over all batches since the last reset; 0-dimensional tensors.

@@ -12,6 +12,11 @@ from xlm_runtime.files import write_text
 
 Row = dict[str, Any]
 
+_EXPECTED = (
+    'Expected a JSON object a line, such as {"text": "...", "truth": "..."}: a file that job_type=eval or '
+    "job_type=generate has written. Write it anew, or mend that line."
+)
+
 
 def rows_file(run_dir: Path, split: str, step: int, label: str | None = None) -> Path:
     """Where the rows of ``split`` made at optimizer step ``step`` are kept, beside those with another label."""
@@ -40,9 +45,33 @@ def write_rows(file: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(file: Path) -> list[Row]:
-    """The rows of a file that ``write_rows`` wrote."""
-    with file.open(encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
+    """The rows of a file that ``write_rows`` wrote, or that somebody else did.
+
+    Raises:
+        DataError: it cannot be read, is no UTF-8, or a line of it is no JSON object; names the line.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}. {_EXPECTED}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 (byte {error.start}). {_EXPECTED}") from error
+    rows: list[Row] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{file}, line {number}: not valid JSON ({error}). {_EXPECTED}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{file}, line {number}: found {_shown(row)}. {_EXPECTED}")
+        rows.append(row)
+    return rows
+
+
+def _shown(value: Any) -> str:
+    return f"a {type(value).__name__}, {json.dumps(value)[:40]}"
 
 
 def exact_match(rows: Sequence[Row]) -> float | None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from xlm_runtime.report.intervals import of_mean, wilson
+from xlm_runtime.report.intervals import bootstrap, of_mean, wilson
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,34 @@ def test_a_mean_has_the_interval_of_a_normal_distribution() -> None:
     half = 1.959963984540054 * math.sqrt((5 / 3) / 4)
     assert (found.low, found.value, found.high) == pytest.approx((2.5 - half, 2.5, 2.5 + half))
     assert (of_mean([7]).low, of_mean([7]).high) == (7, 7)
+
+
+def test_the_bootstrap_of_many_values_is_near_the_normal_interval() -> None:
+    values = [math.sin(7 * n) for n in range(400)]
+    normal, found = of_mean(values), bootstrap(values)
+    assert found.value == pytest.approx(normal.value)
+    assert (found.low, found.high) == pytest.approx((normal.low, normal.high), abs=0.1 * (normal.high - normal.low))
+    assert (found.method, found.unit, found.count) == ("bootstrap", "rows", 400)
+    assert found == bootstrap(values)  # the same draws in every call
+
+
+def test_a_row_counts_for_its_weight_and_one_without_for_nothing() -> None:
+    found = bootstrap([1.0, 4.0, 9.0], [3.0, 1.0, 0.0])
+    assert found.value == pytest.approx(7 / 4)
+    assert (found.low, found.high) == (1.0, 4.0)  # samples of the first alone, of the second alone
+
+
+def test_a_function_of_the_mean_has_the_ends_of_the_mean() -> None:
+    values = [0.5, 1.0, 2.5, 1.5]
+    plain, found = bootstrap(values), bootstrap(values, transform=math.exp, unit="batches")
+    assert (found.low, found.value, found.high) == pytest.approx(
+        tuple(map(math.exp, (plain.low, plain.value, plain.high)))
+    )
+    assert found.unit == "batches"
+
+
+def test_what_has_no_mean_is_refused_and_one_value_is_itself() -> None:
+    assert (bootstrap([3.0]).low, bootstrap([3.0]).high) == (3.0, 3.0)
+    for values, weights in (([], None), ([1.0], [0.0])):
+        with pytest.raises(ValueError, match="no mean"):
+            bootstrap(values, weights)

@@ -83,3 +83,23 @@ def test_metrics_move_with_their_set() -> None:
 
 def test_the_loader_kinds_are_two() -> None:
     assert [str(kind) for kind in LoaderKind] == ["lm", "prediction"]
+
+
+def test_what_goes_into_a_mean_can_be_kept() -> None:
+    names = ("mean", "perplexity", "sum")
+    updates = dict.fromkeys(names, weighted) | {"sum": counted}
+    metrics = MetricSet({"mean": MeanMetric(), "perplexity": ExpMean(), "sum": SumMetric()}, updates)
+    feed(metrics, (7.0, 1.0))  # before anybody asked
+    kept = metrics.keep_terms()
+    feed(metrics, (1.0, 1.0), (2.0, 3.0))
+    metrics.reset()
+    assert set(kept) == {"mean", "perplexity"}
+    assert (kept["mean"].values, kept["mean"].weights, kept["mean"].per_row) == ([1.0, 2.0], [1.0, 3.0], False)
+    assert kept["perplexity"].is_exponential and not kept["mean"].is_exponential
+
+
+def test_rows_are_kept_one_by_one_and_nan_is_not() -> None:
+    metrics = MetricSet({"mean": MeanMetric(nan_strategy="ignore")}, {"mean": weighted})
+    kept = metrics.keep_terms()["mean"]
+    metrics.update({"weight": torch.tensor([1.0, 2.0, 3.0])}, {"value": torch.tensor([0.0, float("nan"), 1.0])})
+    assert (kept.values, kept.weights, kept.per_row) == ([0.0, 1.0], [1.0, 3.0], True)

@@ -70,3 +70,23 @@ def test_exact_match_is_over_the_rows_that_know_their_truth() -> None:
 def test_without_any_truth_there_is_no_exact_match() -> None:
     assert exact_match([{"text": "a", "truth": None}, {"text": "b"}]) is None
     assert exact_match([]) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"text": "a"}\n{"text": \n', r"rows.jsonl, line 2: not valid JSON .*Expected a JSON object a line"),
+        (b'{"text": "a"}\n\n[1, 2]\n', r"rows.jsonl, line 3: found a list, \[1, 2\]"),
+        (b'{"text": "caf\xe9"}\n', r"rows.jsonl is not UTF-8 \(byte 13\)"),
+    ],
+)
+def test_a_file_that_is_no_rows_is_told_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_rows(file)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.jsonl cannot be read: No such file"):
+        read_rows(tmp_path / "none.jsonl")

@@ -18,15 +18,16 @@ In evaluation an even grid of ``eval_times`` times for each row, shifted by a u 
 in t is gone, and the estimate has no bias. The texts of a packed row share its time, which has no bias either.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
-from xlm_runtime import LossFunction
+from xlm_runtime import Likelihood, LossFunction
 from xlm_runtime.canvas import blank_out
-from xlm_runtime.collate import packed_keywords
+from xlm_runtime.collate import attended, packed_keywords, pad
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import counter_uniforms, stream_seed
 from xlm_runtime.options import check_whole_number
@@ -37,7 +38,7 @@ from .types_mdlm import IGNORED, Batch, LossOutput
 FIRST_TIME = 1e-3
 
 
-class MdlmLoss(LossFunction[Batch, LossOutput]):
+class MdlmLoss(LossFunction[Batch, LossOutput], Likelihood):
     """loss = sum_i E_t w(t) sum_{masked j} -log p(x_ij | z_t) / eligible tokens: the NELBO, in nats per token.
 
     Logits (B, T, V) of the canvas against the text that stood there; see the top of this file.
@@ -52,6 +53,8 @@ class MdlmLoss(LossFunction[Batch, LossOutput]):
     Raises:
         ConfigError: ``eval_times`` below 1, no noise schedule.
     """
+
+    exact = False
 
     def __init__(
         self,
@@ -81,17 +84,48 @@ class MdlmLoss(LossFunction[Batch, LossOutput]):
             uniforms = torch.rand(eligible.shape, device=eligible.device)
             nelbo = self.nelbo(batch, u + place / len(eligible), uniforms)
         else:
-            u = counter_uniforms(self.time_seed, index)  # (B,)
-            position = torch.arange(eligible.shape[1], device=eligible.device)
             nelbo = torch.zeros((), device=eligible.device)
-            for k in range(self.eval_times):
-                uniforms = counter_uniforms(self.mask_seed, index[:, None], k, position)
-                nelbo = nelbo + self.nelbo(batch, (u + k) / self.eval_times, uniforms) / self.eval_times
+            for place, uniforms in self._grid(index, eligible.shape[1]):
+                nelbo = nelbo + self.nelbo(batch, place, uniforms) / self.eval_times
         num_tokens = eligible.sum()
         return {"loss": nelbo / num_tokens.clamp(min=1), "num_tokens": num_tokens}
 
+    @torch.no_grad()
+    def log_likelihood(self, context_ids: list[list[int]], token_ids: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """Minus the NELBO of the tokens given the context and their number, (B,): a bound of log p from below, in nats.
+
+        Every row gets the same draws, so that two continuations of one context differ by what they say. Nothing is
+        written from left to right, so no row counts as greedy: all False, (B,).
+        """
+        prompts, canvas = max(map(len, context_ids)), max(map(len, token_ids))
+        device, blank = next(self.model.parameters()).device, self.tokenizer.pad_token_id
+        sides = [(context_ids, prompts, "left"), (token_ids, canvas, "right")]
+        mask = torch.cat([attended(rows, length, side) for rows, length, side in sides], 1).to(device)
+        index = torch.zeros(len(token_ids), dtype=torch.long, device=device)
+        batch: Batch = {
+            "input_ids": torch.cat([pad(rows, length, blank, side) for rows, length, side in sides], 1).to(device),
+            "attention_mask": mask,
+            "eligible": mask[:, prompts:],
+            "index": index,
+        }
+        nelbo = torch.zeros(len(token_ids), device=device)
+        for place, uniforms in self._grid(index, canvas):
+            nelbo = nelbo + self.nelbo_of_rows(batch, place, uniforms) / self.eval_times
+        return -nelbo, torch.zeros_like(index, dtype=torch.bool)
+
+    def _grid(self, index: Tensor, length: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The draws of an evaluation: times (B,) and uniforms (B, T), by each row's index."""
+        u = counter_uniforms(self.time_seed, index)  # (B,)
+        position = torch.arange(length, device=index.device)
+        for k in range(self.eval_times):
+            yield (u + k) / self.eval_times, counter_uniforms(self.mask_seed, index[:, None], k, position)
+
     def nelbo(self, batch: Batch, place: Tensor, uniforms: Tensor) -> Tensor:
-        """One draw of the batch's NELBO, summed over its rows, in nats: ().
+        """One draw of the batch's NELBO, summed over its rows, in nats: ()."""
+        return self.nelbo_of_rows(batch, place, uniforms).sum()
+
+    def nelbo_of_rows(self, batch: Batch, place: Tensor, uniforms: Tensor) -> Tensor:
+        """One draw of each row's NELBO, in nats: (B,).
 
         Args:
             batch: clean text.
@@ -116,4 +150,5 @@ class MdlmLoss(LossFunction[Batch, LossOutput]):
         nll = F.cross_entropy(
             logits.flatten(0, 1), target_ids.flatten(), ignore_index=IGNORED, reduction="none"
         ).view_as(target_ids)
-        return (self.noise_schedule.weight(t).float() * nll.sum(-1)).sum()
+        weighted: Tensor = self.noise_schedule.weight(t).float() * nll.sum(-1)
+        return weighted

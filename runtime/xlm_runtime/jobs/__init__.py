@@ -6,6 +6,7 @@ from __future__ import annotations
 JOBS: dict[str, tuple[str, str]] = {
     "train": ("xlm_runtime.jobs.train.run", "train a model, or continue the run in its directory"),
     "eval": ("xlm_runtime.jobs.eval.run", "every metric of a saved run on a split"),
+    "evaluate_rows": ("xlm_runtime.jobs.evaluate_rows.run", "evaluators over saved predictions, without the model"),
     "generate": ("xlm_runtime.jobs.generate.run", "predictions of a saved run: a table and JSON lines"),
     "export": ("xlm_runtime.jobs.export.run", "a saved model as a folder that others can load"),
     "push_to_hub": ("xlm_runtime.jobs.push_to_hub.run", "a saved model to the Hugging Face hub, private by default"),

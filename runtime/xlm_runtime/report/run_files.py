@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import yaml
 
 from xlm_runtime.curves import Series, read_curves
 from xlm_runtime.predictions import Row
+from xlm_runtime.report.intervals import Estimate
 from xlm_runtime.runs import CONFIG, END
 
 _ROWS = re.compile(r"step=(\d+)(?:\.(.+))?\.jsonl")
@@ -34,13 +35,14 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Numbers of one split, by name without the split; ``file`` is where they stand."""
+    """Numbers of one split, by name without the split; ``file`` is where they stand, ``estimates`` their intervals."""
 
     file: str
     split: str
     step: int | None
     label: str | None
     values: dict[str, float]
+    estimates: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,26 @@ def _validation(curves: dict[str, Series], end: dict[str, Any] | None) -> Iterat
 
 
 def _evaluations(directory: Path) -> Iterator[Metrics]:
+    intervals = {f"metrics-{name}.json": entry for name, entry in (_json(directory / "metrics.json") or {}).items()}
     for file in sorted(directory.glob("metrics-*.json")):
         content, named = _json(file), _METRICS.fullmatch(file.name)
         if content and named:
             for split, values in _by_split(content).items():
-                yield Metrics(file.name, split, _whole(content.get("step")), named[2], values)
+                step = _whole(content.get("step"))
+                yield Metrics(file.name, split, step, named[2], values, _estimates(intervals.get(file.name), step))
+
+
+def _estimates(entry: Any, step: int | None) -> dict[str, Estimate]:
+    """The intervals of an entry of metrics.json, if it is about the same step."""
+    numbers = entry.get("metrics") if isinstance(entry, dict) and entry.get("step") == step else None
+    found = {}
+    for name, number in numbers.items() if isinstance(numbers, dict) else ():
+        ends = [number.get(key) for key in ("value", "low", "high")] if isinstance(number, dict) else [None]
+        if all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
+            value, low, high = (float(number[key]) for key in ("value", "low", "high"))
+            count, method, unit = (number.get(key) for key in ("count", "method", "unit"))
+            found[str(name)] = Estimate(value, low, high, _whole(count) or 0, str(method), str(unit))
+    return found
 
 
 def _by_split(values: Any) -> dict[str, dict[str, float]]:

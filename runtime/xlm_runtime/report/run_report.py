@@ -119,7 +119,11 @@ def _is_number(value: Any) -> bool:
 
 
 def intervals(metrics: Metrics, predictions: Sequence[Predictions]) -> dict[str, Estimate]:
-    """The interval of ``exact_match``, if the rows it was counted over are there and say the same."""
+    """The intervals that the evaluation found; before it knew any, that of ``exact_match`` alone, if the rows it was
+    counted over are there and say the same.
+    """
+    if metrics.estimates:
+        return {name: e for name, e in metrics.estimates.items() if e.value == metrics.values.get(name)}
     for found in predictions:
         if (found.split, found.label, found.step) == (metrics.split, metrics.label, metrics.step):
             _, estimate = estimates(found.rows).get("exact match", ("", None))
