@@ -32,6 +32,22 @@ def read_curves(file: Path) -> dict[str, Series]:
     return curves
 
 
+def last_validation(run_dir: Path) -> dict[str, float]:
+    """The metrics of the last validation that ``metrics.csv`` holds, by their names; empty where there is none."""
+    try:
+        curves = read_curves(run_dir / "metrics.csv")
+    except OSError:
+        return {}
+    last = {
+        f"{part}/{metric}": points[-1]
+        for metric, series in curves.items()
+        for part, points in series.items()
+        if part != "train"
+    }
+    latest = max((step for step, _ in last.values()), default=0)
+    return {name: value for name, (step, value) in sorted(last.items()) if step == latest}
+
+
 def _number(text: str | None) -> float:
     try:
         return float(text or "nan")

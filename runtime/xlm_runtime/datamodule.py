@@ -117,6 +117,11 @@ class DataModule(pl.LightningDataModule):
             return Subset(examples, range(self.limit))
         return examples
 
+    @property
+    def streaming(self) -> bool:
+        """Whether training reads a stream."""
+        return isinstance(self.examples("train"), IterableDataset)
+
     def first_training_example(self) -> Any:
         """For those who want to see one before training begins."""
         examples = self.examples("train")

@@ -296,5 +296,5 @@ class Harness(pl.LightningModule):
 
     def _layout(self) -> Layout:
         datamodule: Any = vars(self.trainer).get("datamodule")
-        workers, batch_size = (getattr(datamodule, name, 0) for name in ("num_workers", "batch_size"))
-        return Layout(self.trainer.world_size, workers, batch_size)
+        workers, batch_size, stream = (getattr(datamodule, n, 0) for n in ("num_workers", "batch_size", "streaming"))
+        return Layout(self.trainer.world_size, workers, batch_size, bool(stream))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,13 @@ class Layout:
         processes: how many share each step's examples.
         workers: loader processes of each.
         batch_size: examples of a batch in one process.
+        streaming: whether they come from a stream.
     """
 
     processes: int
     workers: int
     batch_size: int
+    streaming: bool = False
 
 
 def put(checkpoint: dict[str, Any], layout: Layout, tracked: dict[str, Any]) -> None:
@@ -62,7 +64,7 @@ def take(checkpoint: dict[str, Any], layout: Layout, rank: int) -> tuple[dict[st
     loops = _loops(checkpoint)
     if "combined_loader" not in loops.get("state_dict", {}):
         return mine and mine["random"], None
-    if (saved.processes, saved.workers) == (layout.processes, layout.workers) and mine is not None:
+    if replace(saved, batch_size=layout.batch_size) == layout and mine is not None:
         loops["state_dict"]["combined_loader"] = mine["loader"]
         return mine["random"], None
     del loops["state_dict"]["combined_loader"]

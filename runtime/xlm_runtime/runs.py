@@ -71,7 +71,8 @@ def open_run(run_dir: Path, cfg: DictConfig) -> Opened:
     # A tokenizer's size may be interpolated from the dataset, which for itself may change.
     saved["tokenizer"], current["tokenizer"] = _tokenizer(OmegaConf.create(saved)), _tokenizer(cfg)
     changed = list(_differences(saved, current))
-    fixed = [line for key, line in changed if key.split(".")[0] in FIXED]
+    # Dropout alone is a setting of the model that its weights do not depend on.
+    fixed = [line for key, line in changed if key.split(".")[0] in FIXED and key != "model.dropout"]
     if fixed:
         raise CheckpointError(
             f"{run_dir} holds a run of another model or tokenizer, which this configuration cannot continue:\n  "

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from xlm_runtime import checkpoint, exported
 from xlm_runtime.build import MakeExamples, Parts, build_parts, build_trainer
 from xlm_runtime.errors import CheckpointError, ConfigError
+from xlm_runtime.kept_tokenizer import restored
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.runs import missing_run
 
@@ -75,7 +76,7 @@ def load_run(cfg: DictConfig, examples: MakeExamples | None = None, callbacks: S
             "Train it further with the command that started it."
         )
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    with exported.version_named(path):
+    with exported.version_named(path), restored(cfg, path):
         parts = build_parts(cfg, run_dir, examples)
         step = exported.load_weights(parts.harness, path, str(cfg.model._target_))
     # On one device: several would pad the last batch with examples that they then count twice.

@@ -14,9 +14,11 @@ from omegaconf import DictConfig
 
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
+from xlm_runtime.curves import last_validation
 from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.files import remove_unfinished
 from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.kept_tokenizer import KeepTokenizer, check_same
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.report.run_report import report_after
 from xlm_runtime.signals import Stopped, requeue
@@ -37,25 +39,33 @@ def run(cfg: DictConfig) -> float | None:
         return _number(opened.finished["metrics"].get(cfg.monitor.metric))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = build_parts(cfg, run_dir)
+    begun = 0
+    if opened.last is not None:
+        contents = checkpoint.read(opened.last)
+        check_same(parts.tokenizer, contents, opened.last)
+        begun = int(contents["global_step"])
+        del contents
     _check_prediction(parts)
     trainer = build_trainer(cfg)
+    vars(trainer)["callbacks"].insert(0, KeepTokenizer(parts.tokenizer))
     check_monitored(trainer, parts.harness.logged())
+    metrics: dict[str, float] = {}
     with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0), _alone(trainer, run_dir):
         if trainer.is_global_zero:
             print("\n".join(opened.remarks), end="\n" if opened.remarks else "", flush=True)
         try:
             with plain_exits(trainer), plain_memory_faults(cfg, "batch_size", "eval_batch_size"):
-                _fit(parts, trainer, run_dir, opened.last)
+                _fit(parts, trainer, run_dir, opened.last, begun)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_interrupted(trainer, run_dir)) from None
         except Stopped as stopped:
             _stopped(stopped, trainer, run_dir)
         else:
-            _conclude(trainer, run_dir)
+            metrics = _conclude(trainer, run_dir, begun)
         finally:  # also of a run that fails
             if trainer.is_global_zero and not writes_nothing(trainer) and trainer.global_step > 0:
                 report_after(run_dir, curves=True)
-    return _number(trainer.callback_metrics.get(cfg.monitor.metric))
+    return _number(metrics.get(cfg.monitor.metric, trainer.callback_metrics.get(cfg.monitor.metric)))
 
 
 def _number(value: Any) -> float | None:
@@ -91,14 +101,14 @@ def _check_prediction(parts: Parts) -> None:
         check(collate([parts.datamodule.first_training_example()]))  # of the split that every run has
 
 
-def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None) -> None:
+def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None, begun: int) -> None:
     if not writes_nothing(trainer) and trainer.is_global_zero:
         if last is None:
             runs.save_config(run_dir, parts.cfg)
         else:  # a command that fails before it has trained a step leaves the run as it was
             vars(trainer)["callbacks"].append(_SaveConfig(run_dir, parts.cfg))
     if trainer.is_global_zero:
-        _introduce(parts, trainer, last)
+        _introduce(parts, trainer, begun)
     trainer.fit(parts.harness, datamodule=parts.datamodule, ckpt_path=str(last) if last else None, weights_only=True)
 
 
@@ -135,31 +145,31 @@ def _remark(run_dir: Path) -> str:
     return f"The same command continues from {last}." if last else "No checkpoint to continue from was saved yet."
 
 
-def _introduce(parts: Parts, trainer: pl.Trainer, last: Path | None) -> None:
+def _introduce(parts: Parts, trainer: pl.Trainer, begun: int) -> None:
     harness, cfg = parts.harness, parts.cfg
     parameters = sum(p.numel() for p in harness.parameters() if p.requires_grad)
     rows = {
         "model": f"{cfg.model._target_}, {parameters:,} parameters",
         "data": f"{cfg.dataset._target_}, {parts.datamodule.training_size()}",
         "device": f"{trainer.accelerator.__class__.__name__} x {trainer.num_devices}, {trainer.precision}",
-        "run": str(cfg.run_dir) + (f", continued from step {_step(last)}" if last else ""),
+        "run": str(cfg.run_dir) + (f", continued from step {begun}" if begun else ""),
     }
     for name, value in rows.items():
         print(f"{name:>7}  {value}", flush=True)
 
 
-def _step(last: Path) -> int:
-    return int(checkpoint.read(last)["global_step"])
-
-
-def _conclude(trainer: pl.Trainer, run_dir: Path) -> None:
-    if not trainer.is_global_zero:
-        return
+def _conclude(trainer: pl.Trainer, run_dir: Path, begun: int) -> dict[str, float]:
+    """Note the end and say it; returns the metrics of the last validation."""
     metrics = {
         name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if not name.startswith("train/")
     }
+    if not metrics and trainer.global_step == begun:  # killed between its last checkpoint and this, or nothing to do
+        metrics = last_validation(run_dir)
+    if not trainer.is_global_zero:
+        return metrics
     best = checkpoint.find(run_dir, ("best",))
     if not writes_nothing(trainer):
         runs.save_end(run_dir, trainer.global_step, metrics)
     values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation was run"
     print(f"finished at step {trainer.global_step}: {values}" + (f"; best checkpoint {best}" if best else ""))
+    return metrics

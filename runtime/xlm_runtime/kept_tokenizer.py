@@ -1,0 +1,100 @@
+"""The tokenizer in the checkpoint: an embedding means nothing under another one, and a corpus may be gone.
+
+A checkpoint keeps the files that ``save_pretrained`` writes, as text. A tokenizer that is not backed by the tokenizers
+library has none, and is made again from the configuration.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import yaml
+from omegaconf import DictConfig, OmegaConf, open_dict
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from xlm_runtime import checkpoint
+from xlm_runtime.errors import CheckpointError
+from xlm_runtime.exported import TOKENIZER, is_exported
+from xlm_runtime.tokenizers import exported_tokenizer
+
+KEY = "xlm_tokenizer"
+
+
+class KeepTokenizer(pl.Callback):
+    """Puts the tokenizer's files into every checkpoint."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._files = _files_of(tokenizer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._files:
+            checkpoint[KEY] = self._files
+
+
+def check_same(tokenizer: PreTrainedTokenizerBase, contents: Mapping[str, Any], path: Path) -> None:
+    """Compare the tokenizer that was built with that of a checkpoint to be continued.
+
+    Args:
+        tokenizer: of this command.
+        contents: of the checkpoint.
+        path: where it is, for the message.
+
+    Raises:
+        CheckpointError: another vocabulary, or the same tokens under other ids.
+    """
+    if KEY not in contents:
+        return
+    with _written(contents[KEY]) as directory:
+        trained_with = exported_tokenizer(directory).get_vocab()
+    vocabulary = tokenizer.get_vocab()
+    if vocabulary == trained_with:
+        return
+    differing = sum(trained_with.get(token) != number for token, number in vocabulary.items())
+    raise CheckpointError(
+        f"{path} was trained with another tokenizer: of {len(vocabulary)} tokens, {differing} are not there, or have "
+        "another id. It is made from the configuration, and what that names (a corpus, a directory) has changed since. "
+        "Put that back, or choose another job_name to train anew."
+    )
+
+
+@contextmanager
+def restored(cfg: DictConfig, path: Path) -> Iterator[None]:
+    """Meanwhile ``cfg.tokenizer`` is the one that the checkpoint at ``path`` keeps, unless ``cfg`` chooses another."""
+    if is_exported(path):  # its configuration names it already
+        yield
+        return
+    contents = checkpoint.read(path)
+    node = OmegaConf.select(cfg, "tokenizer")
+    saved = (yaml.safe_load(str(contents.get(checkpoint.KEY, {}).get("config", ""))) or {}).get("tokenizer")
+    if KEY not in contents or not OmegaConf.is_dict(node) or OmegaConf.to_container(node) != saved:
+        yield
+        return
+    with _written(contents[KEY]) as directory, open_dict(cfg):
+        cfg.tokenizer = {"_target_": TOKENIZER, "path": str(directory)}
+        try:
+            yield
+        finally:
+            cfg.tokenizer = saved
+
+
+def _files_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return {}
+    with tempfile.TemporaryDirectory(prefix="xlm-") as directory:
+        tokenizer.save_pretrained(directory)
+        return {file.name: file.read_text(encoding="utf-8") for file in sorted(Path(directory).iterdir())}
+
+
+@contextmanager
+def _written(files: Mapping[str, str]) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="xlm-") as directory:
+        for name, text in files.items():
+            (Path(directory) / Path(name).name).write_text(text, encoding="utf-8")
+        yield Path(directory)
