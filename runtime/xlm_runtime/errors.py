@@ -99,6 +99,10 @@ class OutOfMemoryError(TrainingError):
     """A batch does not fit into memory."""
 
 
+class DiskFullError(XlmError):
+    """A file cannot be written, as there is no room for it."""
+
+
 class ScaffoldError(XlmError):
     """A new model repository cannot be made."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from xlm_runtime.errors import DiskFullError
+
 SUFFIX = ".tmp"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def plain_disk_faults() -> Iterator[None]:
+    """Say of a disk that is full what to do about it.
+
+    Raises:
+        DiskFullError: in the place of Python's ``OSError``; any other one is left as it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        name = error.filename or "A file"
+        raise DiskFullError(
+            f"{name} cannot be written: {error.strerror}. Make room there, or choose a run_dir (or cache_dir) on "
+            "another disk. What was saved before is whole: the same command continues from it."
+        ) from error
 
 
 @contextmanager
@@ -31,8 +55,10 @@ def whole_file(file: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
         if keep is not None and file.exists():
             _keep(file, keep)
         os.replace(name, file)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(file)  # a write to a stream does not know
         raise
 
 

@@ -15,12 +15,13 @@ from typing import Any
 import lightning.pytorch as pl
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from xlm_runtime import checkpoint
 from xlm_runtime.errors import CheckpointError
 from xlm_runtime.exported import TOKENIZER, is_exported
-from xlm_runtime.tokenizers import exported_tokenizer
+from xlm_runtime.files import write_text
 
 KEY = "xlm_tokenizer"
 
@@ -51,8 +52,7 @@ def check_same(tokenizer: PreTrainedTokenizerBase, contents: Mapping[str, Any], 
     """
     if KEY not in contents:
         return
-    with _written(contents[KEY]) as directory:
-        trained_with = exported_tokenizer(directory).get_vocab()
+    trained_with = Tokenizer.from_str(contents[KEY]["tokenizer.json"]).get_vocab()
     vocabulary = tokenizer.get_vocab()
     if vocabulary == trained_with:
         return
@@ -96,5 +96,5 @@ def _files_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
 def _written(files: Mapping[str, str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="xlm-") as directory:
         for name, text in files.items():
-            (Path(directory) / Path(name).name).write_text(text, encoding="utf-8")
+            write_text(Path(directory) / Path(name).name, text)
         yield Path(directory)

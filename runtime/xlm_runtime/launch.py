@@ -23,6 +23,7 @@ from xlm_runtime.config_source import RUNTIME_CONFIGS, group_names
 from xlm_runtime.discovery import Discovery, activate, discover
 from xlm_runtime.errors import DiscoveryError, UnknownKeyError, XlmError, did_you_mean
 from xlm_runtime.exits import exit_without_reader, report
+from xlm_runtime.files import plain_disk_faults
 from xlm_runtime.jobs import JOBS, ON_SAVED_RUNS
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.locate import locate
@@ -143,7 +144,8 @@ def _hydra(
             config.check_values(cfg)
             job = locate(path, named)
             quiet()  # behind the import, in which Lightning sets its own level
-            result = job(cfg)
+            with plain_disk_faults():
+                result = job(cfg)
         except XlmError as error:
             _stop(error)
         except (HydraException, OmegaConfBaseException) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import resource
 import signal
@@ -128,7 +129,7 @@ def test_a_damaged_checkpoint_is_passed_over(project: Path, xlm: Run) -> None:
 
 
 def _little_room() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))  # a checkpoint of the tiny model has some 13 kB
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))  # a checkpoint of the tiny model has more
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(project: Path, xlm: Run) -> None:
@@ -148,6 +149,22 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(project: Path, xlm: Run) ->
     assert "Traceback" not in done.stderr
     assert (project / LAST).read_bytes() == before and not list((project / "runs/demo/checkpoints").glob(".*"))
     assert "finished at step 6" in xlm(EXPERIMENT, "job_name=demo", "trainer.max_steps=6").done()
+
+
+def test_a_full_disk_is_told_whatever_is_written(project: Path, xlm: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(handle: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{handle}")
+        if "metrics.csv" in name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    xlm(EXPERIMENT, "job_name=demo", "logger=default", "logger.tensorboard=null").done()
+    before = (project / LAST).read_bytes()
+    words = (EXPERIMENT, "job_name=demo", "logger=default", "logger.tensorboard=null", "trainer.max_steps=6")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        xlm(*words).refused("runs/demo/metrics.csv cannot be written: No space left on device. Make room there")
+    assert (project / LAST).read_bytes() == before
+    assert "finished at step 6" in xlm(*words).done()
 
 
 POISON = """\
