@@ -1,0 +1,107 @@
+"""``build_trainer``: what the Trainer is made of, how many processes it has, and what is refused before they start."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import tiny_parts as tiny
+from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
+
+from xlm_runtime.build import build_trainer
+from xlm_runtime.callbacks.last_checkpoint import LastCheckpoint
+from xlm_runtime.callbacks.progress import Progress
+from xlm_runtime.errors import ConfigError
+from xlm_runtime.loggers import MetricsCSV
+
+
+def test_the_trainer_has_the_configured_callbacks_and_loggers(cache: Path, tmp_path: Path) -> None:
+    trainer = build_trainer(tiny.arlm_config(cache, f"run_dir={tmp_path / 'run'}", "trainer.max_steps=7"))
+    assert trainer.max_steps == 7
+    assert [type(logger) for logger in trainer.loggers] == [MetricsCSV, pl.loggers.TensorBoardLogger]
+    for kind, count in ((Progress, 1), (pl.callbacks.ModelCheckpoint, 1), (LastCheckpoint, 1)):
+        assert sum(isinstance(callback, kind) for callback in trainer.callbacks) == count
+    assert not (tmp_path / "run").exists()  # nothing is written yet
+
+
+def test_a_fast_dev_run_has_neither_loggers_nor_checkpoints(cache: Path, tmp_path: Path) -> None:
+    trainer = build_trainer(tiny.arlm_config(cache, f"run_dir={tmp_path / 'run'}", "debug=fast_dev_run"))
+    assert not [callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.Checkpoint)]
+    assert not [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        ([], 1),
+        (["global_batch_size=8"], 1),
+        (["global_batch_size=32"], 4),
+        (["global_batch_size=32", "trainer.devices=2"], 2),
+        (["trainer.accumulate_grad_batches=3"], 3),
+    ],
+)
+def test_gradients_are_accumulated_to_the_global_batch(cache: Path, overrides: list[str], steps: int) -> None:
+    assert build_trainer(tiny.arlm_config(cache, *overrides)).accumulate_grad_batches == steps
+
+
+class TwoDevices(CPUAccelerator):
+    """A machine with two devices, which can be chosen one by one as GPUs can."""
+
+    @staticmethod
+    def parse_devices(devices: Any) -> int:
+        return len(devices) if isinstance(devices, list) else 2 if int(devices) == -1 else int(devices)
+
+    @staticmethod
+    def auto_device_count() -> int:
+        return 2
+
+
+@pytest.fixture
+def two_devices() -> Iterator[None]:
+    AcceleratorRegistry.register("two", TwoDevices)
+    yield
+    AcceleratorRegistry.remove("two")
+
+
+@pytest.mark.parametrize("trainer", ["default", "ddp", "fsdp"])
+@pytest.mark.parametrize(
+    ("devices", "steps"), [("2", 2), ("'2'", 2), ("auto", 2), ("-1", 2), ("[0,1]", 2), ("[1]", 4), ("'1'", 4)]
+)
+@pytest.mark.usefixtures("two_devices")
+def test_the_number_of_processes_is_lightnings(cache: Path, trainer: str, devices: str, steps: int) -> None:
+    words = [f"trainer={trainer}", "trainer.accelerator=two", f"trainer.devices={devices}", "global_batch_size=32"]
+    assert build_trainer(tiny.arlm_config(cache, *words)).accumulate_grad_batches == steps
+
+
+@pytest.fixture
+def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of four processes that torchrun has started."""
+    for name, value in {"RANK": 1, "LOCAL_RANK": 1, "GROUP_RANK": 0, "LOCAL_WORLD_SIZE": 4, "WORLD_SIZE": 4}.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.usefixtures("torchrun")
+def test_under_a_launcher_the_number_of_processes_is_its_own(cache: Path) -> None:
+    words = ["trainer=ddp", "trainer.devices=4", "global_batch_size=64"]
+    assert build_trainer(tiny.arlm_config(cache, *words)).accumulate_grad_batches == 2
+
+
+@pytest.mark.parametrize("size", [4, 12, 36])
+def test_a_global_batch_that_a_step_does_not_divide_is_an_error(cache: Path, size: int) -> None:
+    with pytest.raises(ConfigError, match=rf"global_batch_size is {size}.*batch_size 8.*multiple of 8"):
+        build_trainer(tiny.arlm_config(cache, f"global_batch_size={size}"))
+
+
+def test_a_job_may_change_what_the_trainer_is_made_of(cache: Path) -> None:
+    trainer = build_trainer(tiny.arlm_config(cache), logger=False, callbacks=[], max_steps=3)
+    assert trainer.loggers == []
+    assert trainer.max_steps == 3
+
+
+def test_every_key_of_the_trainers_config_is_an_argument_of_lightnings(cache: Path) -> None:
+    keys = set(tiny.arlm_config(cache).trainer) - {"_target_"}
+    assert keys <= set(inspect.signature(pl.Trainer.__init__).parameters)
