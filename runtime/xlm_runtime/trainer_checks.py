@@ -5,22 +5,53 @@ Lightning settles on devices, processes and precision while it makes the Trainer
 
 from __future__ import annotations
 
+import os
+
 import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from omegaconf import DictConfig
 
 from xlm_runtime.errors import ConfigError
 
 
-def accumulation(cfg: DictConfig, processes: int) -> int:
-    """How many batches of each process make a step.
-
-    Args:
-        cfg: with ``batch_size`` and ``global_batch_size``.
-        processes: of the run, over all nodes; in every one of them the same number.
+def settle(trainer: pl.Trainer, cfg: DictConfig) -> None:
+    """See that the processes of a training are those of its launcher, and accumulate gradients to the global batch.
 
     Raises:
-        ConfigError: no number of batches makes the global batch.
+        ConfigError: they are not; or no number of batches makes the global batch, or another one is configured.
     """
+    _check_launcher(trainer.num_devices, trainer.num_nodes)
+    if cfg.global_batch_size is None:
+        return
+    batches, wanted = _accumulation(cfg, trainer.world_size), cfg.trainer.accumulate_grad_batches
+    if wanted not in (1, batches):
+        raise ConfigError(
+            f"global_batch_size is {cfg.global_batch_size}, which is {batches} batch(es) of batch_size "
+            f"{cfg.batch_size} in each of {trainer.world_size} process(es), but trainer.accumulate_grad_batches is "
+            f"{wanted}. Give one of the two: trainer.accumulate_grad_batches follows from global_batch_size."
+        )
+    trainer.accumulate_grad_batches = batches
+
+
+def _check_launcher(devices: int, nodes: int) -> None:
+    # Whoever starts the processes tells each how many there are; Lightning would not always look.
+    if TorchElasticEnvironment.detect():
+        launcher, variable, option = "torchrun", "WORLD_SIZE", "--nproc-per-node"
+    elif SLURMEnvironment.detect():
+        launcher, variable, option = "srun", "SLURM_STEP_NUM_TASKS", "--ntasks-per-node"
+    else:
+        return
+    started = int(os.environ.get(variable, devices * nodes))  # a batch script without srun has not the variable
+    if started != devices * nodes:
+        raise ConfigError(
+            f"{launcher} started {started} process(es), but trainer.devices x trainer.num_nodes is {devices} x {nodes} "
+            f"= {devices * nodes}: they would train apart, or wait for ever. Give trainer=ddp and as many "
+            f"trainer.devices as processes a node, and trainer.num_nodes, or start {devices} a node ({option})."
+        )
+
+
+def _accumulation(cfg: DictConfig, processes: int) -> int:
     per_step = cfg.batch_size * processes
     if cfg.global_batch_size % per_step:
         raise ConfigError(
@@ -28,9 +59,3 @@ def accumulation(cfg: DictConfig, processes: int) -> int:
             f"{processes} process(es) = {per_step} examples, which does not divide it. Choose a multiple of {per_step}."
         )
     return int(cfg.global_batch_size // per_step)
-
-
-def settle(trainer: pl.Trainer, cfg: DictConfig) -> None:
-    """Accumulate gradients to the global batch."""
-    if cfg.global_batch_size is not None:
-        trainer.accumulate_grad_batches = accumulation(cfg, trainer.world_size)

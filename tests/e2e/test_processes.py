@@ -28,6 +28,8 @@ WORDS = (
 )
 STAR = ("experiment=star_easy_arlm", "dataset.sizes={train: 100, val: 11, test: 7}")
 STRATEGIES = ("ddp", "fsdp")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+TORCHRUN += ["-m", "xlm_runtime.cli"]
 
 
 @pytest.fixture(scope="module")
@@ -113,18 +115,15 @@ def test_one_process_goes_on_where_two_stopped(place: Path, alone: list[dict[str
 
 
 def test_torchrun_starts_the_processes_too(place: Path, alone: list[dict[str, float]]) -> None:
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node=2",
-        "--standalone",
-        "-m",
-        "xlm_runtime.cli",
-    ]
-    out = train(place, "torchrun", *together("ddp", "trainer.max_steps=8"), launcher=launcher)
+    out = train(place, "torchrun", *together("ddp", "trainer.max_steps=8"), launcher=TORCHRUN)
     assert out.count("finished at step 8") == 1
     assert_close(rows(place, "torchrun"), alone)
+
+
+def test_processes_of_torchrun_do_not_train_apart(place: Path) -> None:
+    with pytest.raises(AssertionError, match=r"Error: torchrun started 2 process.* is 1 x 1 = 1"):
+        train(place, "apart", "trainer.max_steps=2", launcher=TORCHRUN)
+    assert not list((place / "runs").glob("apart/checkpoints/*"))
 
 
 def test_every_process_stops_at_the_same_step(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,8 +81,10 @@ def test_the_number_of_processes_is_lightnings(cache: Path, trainer: str, device
 @pytest.fixture
 def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of four processes that torchrun has started."""
-    for name, value in {"RANK": 1, "LOCAL_RANK": 1, "GROUP_RANK": 0, "LOCAL_WORLD_SIZE": 4, "WORLD_SIZE": 4}.items():
-        monkeypatch.setenv(name, str(value))
+    sizes = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}
+    ranks = {"RANK": "1", "LOCAL_RANK": "1", "GROUP_RANK": "0"}
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", **sizes, **ranks}.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.usefixtures("torchrun")
@@ -90,10 +93,38 @@ def test_under_a_launcher_the_number_of_processes_is_its_own(cache: Path) -> Non
     assert build_trainer(tiny.arlm_config(cache, *words)).accumulate_grad_batches == 2
 
 
+@pytest.mark.usefixtures("torchrun")
+@pytest.mark.parametrize(("words", "says"), [([], "1 x 1 = 1"), (["trainer=ddp", "trainer.devices=2"], "2 x 1 = 2")])
+def test_another_number_of_processes_than_torchruns_is_an_error(cache: Path, words: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"torchrun started 4 process\(es\), but .* is {says}: .*--nproc-per-node"):
+        build_trainer(tiny.arlm_config(cache, *words))
+
+
+@pytest.mark.parametrize(("tasks", "refused"), [("2", True), ("1", False), (None, False)])
+def test_another_number_of_processes_than_sruns_is_an_error(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tasks: str | None, refused: bool
+) -> None:
+    job = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "train"}
+    for name, value in {**job, **({"SLURM_STEP_NUM_TASKS": tasks} if tasks else {})}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="srun started 2") if refused else contextlib.nullcontext():
+        build_trainer(tiny.arlm_config(cache))
+
+
 @pytest.mark.parametrize("size", [4, 12, 36])
 def test_a_global_batch_that_a_step_does_not_divide_is_an_error(cache: Path, size: int) -> None:
     with pytest.raises(ConfigError, match=rf"global_batch_size is {size}.*batch_size 8.*multiple of 8"):
         build_trainer(tiny.arlm_config(cache, f"global_batch_size={size}"))
+
+
+def test_a_global_batch_and_another_number_of_batches_are_an_error(cache: Path) -> None:
+    words = ["global_batch_size=16", "trainer.accumulate_grad_batches=4"]
+    with pytest.raises(ConfigError, match=r"(?s)global_batch_size is 16.*2 batch.*accumulate_grad_batches is 4.*one"):
+        build_trainer(tiny.arlm_config(cache, *words))
+    words[1] = "trainer.accumulate_grad_batches=2"
+    assert build_trainer(tiny.arlm_config(cache, *words)).accumulate_grad_batches == 2
+    one = {"devices": 1, "strategy": "auto"}  # an evaluation of a run of two devices, which makes no steps
+    build_trainer(tiny.arlm_config(cache, *words, "trainer.devices=2", "batch_size=4"), **one)
 
 
 def test_a_job_may_change_what_the_trainer_is_made_of(cache: Path) -> None:
