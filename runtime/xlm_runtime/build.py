@@ -33,7 +33,7 @@ from xlm_runtime.harness import VALIDATION, Harness
 from xlm_runtime.locate import locate as locate
 from xlm_runtime.metrics import LoaderKind, MetricSet
 from xlm_runtime.tokenizers import vocab_facts
-from xlm_runtime.trainer_checks import settle
+from xlm_runtime.trainer_checks import check_precision, settle
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,7 @@ def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
                 "trainer.accelerator=auto takes what this machine has."
             ) from error
         raise
+    check_precision(trainer, cfg)
     if "devices" not in changes:  # an evaluation has a device of its own, and makes no steps
         settle(trainer, cfg)
     return trainer

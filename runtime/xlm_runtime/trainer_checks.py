@@ -10,8 +10,10 @@ import os
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig
 
+from xlm_runtime.callbacks.ema import Ema
 from xlm_runtime.errors import ConfigError
 
 
@@ -19,9 +21,14 @@ def settle(trainer: pl.Trainer, cfg: DictConfig) -> None:
     """See that the processes of a training are those of its launcher, and accumulate gradients to the global batch.
 
     Raises:
-        ConfigError: they are not; or no number of batches makes the global batch, or another one is configured.
+        ConfigError: they are not; or no number of batches makes the global batch, or another one is configured; or
+            weights are to be averaged that no process has whole.
     """
     _check_launcher(trainer.num_devices, trainer.num_nodes)
+    if isinstance(trainer.strategy, ModelParallelStrategy) and any(
+        isinstance(callback, Ema) and callback.decay is not None for callback in vars(trainer)["callbacks"]
+    ):
+        raise ConfigError("ema_decay is set, but the weights are spread over processes: leave it null with fsdp.")
     if cfg.global_batch_size is None:
         return
     batches, wanted = _accumulation(cfg, trainer.world_size), cfg.trainer.accumulate_grad_batches
@@ -32,6 +39,15 @@ def settle(trainer: pl.Trainer, cfg: DictConfig) -> None:
             f"{wanted}. Give one of the two: trainer.accumulate_grad_batches follows from global_batch_size."
         )
     trainer.accumulate_grad_batches = batches
+
+
+def check_precision(trainer: pl.Trainer, cfg: DictConfig) -> None:
+    """Refuse a precision that Lightning has exchanged for another: half precision on a CPU."""
+    if str(trainer.precision).startswith("bf16") and not str(cfg.trainer.precision).startswith("bf16"):
+        raise ConfigError(
+            f"trainer.precision is {cfg.trainer.precision}, which there is not on a CPU; nothing else is taken for it. "
+            "Choose trainer.precision=bf16-mixed or 32-true, or a GPU (trainer.accelerator=gpu)."
+        )
 
 
 def _check_launcher(devices: int, nodes: int) -> None:

@@ -127,6 +127,21 @@ def test_a_global_batch_and_another_number_of_batches_are_an_error(cache: Path) 
     build_trainer(tiny.arlm_config(cache, *words, "trainer.devices=2", "batch_size=4"), **one)
 
 
+@pytest.mark.parametrize("precision", ["16-mixed", "16"])
+def test_half_precision_on_a_cpu_is_not_exchanged_for_another(cache: Path, precision: str) -> None:
+    with pytest.raises(ConfigError, match=rf"trainer\.precision is {precision}, .*CPU.*precision=bf16-mixed"):
+        build_trainer(tiny.arlm_config(cache, f"trainer.precision={precision}"))
+    for other in ("bf16-mixed", "bf16", "bf16-true", "32-true", "32", "16-true", "64-true"):
+        build_trainer(tiny.arlm_config(cache, f"trainer.precision={other}"))
+
+
+def test_an_average_of_weights_that_nobody_has_whole_is_an_error_before_processes_start(cache: Path) -> None:
+    with pytest.raises(ConfigError, match="ema_decay is set, but the weights are spread over processes"):
+        build_trainer(tiny.arlm_config(cache, "trainer=fsdp", "trainer.devices=2", "ema_decay=0.9"))
+    build_trainer(tiny.arlm_config(cache, "trainer=fsdp", "trainer.devices=2"))
+    build_trainer(tiny.arlm_config(cache, "trainer=ddp", "trainer.devices=2", "ema_decay=0.9"))
+
+
 def test_a_job_may_change_what_the_trainer_is_made_of(cache: Path) -> None:
     trainer = build_trainer(tiny.arlm_config(cache), logger=False, callbacks=[], max_steps=3)
     assert trainer.loggers == []
