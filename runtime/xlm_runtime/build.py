@@ -171,8 +171,9 @@ def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
                 "trainer.accelerator=auto takes what this machine has."
             ) from error
         raise
-    check_precision(trainer, cfg)
-    if "devices" not in changes:  # an evaluation has a device of its own, and makes no steps
+    trains = "devices" not in changes  # an evaluation has a device of its own
+    check_precision(trainer, cfg, trains)
+    if trains:
         settle(trainer, cfg)
     return trainer
 

@@ -6,6 +6,7 @@ Lightning settles on devices, processes and precision while it makes the Trainer
 from __future__ import annotations
 
 import os
+import sys
 
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -41,13 +42,19 @@ def settle(trainer: pl.Trainer, cfg: DictConfig) -> None:
     trainer.accumulate_grad_batches = batches
 
 
-def check_precision(trainer: pl.Trainer, cfg: DictConfig) -> None:
-    """Refuse a precision that Lightning has exchanged for another: half precision on a CPU."""
-    if str(trainer.precision).startswith("bf16") and not str(cfg.trainer.precision).startswith("bf16"):
+def check_precision(trainer: pl.Trainer, cfg: DictConfig, trains: bool) -> None:
+    """No silent change of precision: Lightning exchanges half precision on a CPU for another.
+
+    A training is refused. A model that was trained with it elsewhere may be used, and the change is said.
+    """
+    if not str(trainer.precision).startswith("bf16") or str(cfg.trainer.precision).startswith("bf16"):
+        return
+    what = f"trainer.precision is {cfg.trainer.precision}, which there is not on a CPU"
+    if trains:
         raise ConfigError(
-            f"trainer.precision is {cfg.trainer.precision}, which there is not on a CPU; nothing else is taken for it. "
-            "Choose trainer.precision=bf16-mixed or 32-true, or a GPU (trainer.accelerator=gpu)."
+            f"{what}. Choose trainer.precision=bf16-mixed or 32-true, or a GPU (trainer.accelerator=gpu)."
         )
+    print(f"{what}; {trainer.precision} is taken for it.", file=sys.stderr, flush=True)
 
 
 def _check_launcher(devices: int, nodes: int) -> None:

@@ -135,6 +135,14 @@ def test_half_precision_on_a_cpu_is_not_exchanged_for_another(cache: Path, preci
         build_trainer(tiny.arlm_config(cache, f"trainer.precision={other}"))
 
 
+def test_a_model_trained_in_half_precision_may_be_used_on_a_cpu(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_trainer(tiny.arlm_config(cache, "trainer.precision=16-mixed"), devices=1)
+    expected = "trainer.precision is 16-mixed, which there is not on a CPU; bf16-mixed is taken for it."
+    assert expected in capsys.readouterr().err.splitlines()
+
+
 def test_an_average_of_weights_that_nobody_has_whole_is_an_error_before_processes_start(cache: Path) -> None:
     with pytest.raises(ConfigError, match="ema_decay is set, but the weights are spread over processes"):
         build_trainer(tiny.arlm_config(cache, "trainer=fsdp", "trainer.devices=2", "ema_decay=0.9"))
