@@ -36,6 +36,7 @@ class LastCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self._listener = Listener()
         self._saved_step = self._step = 0
+        self._whole = True
         self._due = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -47,7 +48,8 @@ class LastCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        made, self._step = step != self._step, step  # of the batches that are accumulated, only the last makes a step
+        # Of the batches that are accumulated, only the last makes a step; gradients of the others are in no checkpoint.
+        self._whole, self._step = step != self._step, step
         last_epoch = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
         ends = trainer.should_stop or last_epoch or step == trainer.max_steps
         self._due = self._due or ends or (step % self.every_n_steps == 0 and step != self._saved_step)
@@ -55,7 +57,7 @@ class LastCheckpoint(Checkpoint):
             return
         if self._due:
             self._save(trainer)
-        if made and not ends and (trainer.world_size == 1 or step % _ASK_EVERY == 0):
+        if self._whole and not ends and (trainer.world_size == 1 or step % _ASK_EVERY == 0):
             self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -63,7 +65,7 @@ class LastCheckpoint(Checkpoint):
             return
         if self._due or trainer.should_stop:
             self._save(trainer)
-        if trainer.global_step != trainer.max_steps and not trainer.should_stop:
+        if self._whole and trainer.global_step != trainer.max_steps and not trainer.should_stop:
             self._stop_if_asked(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
