@@ -9,7 +9,6 @@ The order is fixed, and each part gets everything it needs in its ``__init__``::
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from xlm_runtime.harness import VALIDATION, Harness
 from xlm_runtime.locate import locate as locate
 from xlm_runtime.metrics import LoaderKind, MetricSet
 from xlm_runtime.tokenizers import vocab_facts
+from xlm_runtime.trainer_checks import check_precision, settle
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,6 @@ def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
         "default_root_dir": str(cfg.run_dir),
         **changes,
     }
-    if cfg.global_batch_size is not None:
-        settings["accumulate_grad_batches"] = _accumulation(cfg)
     try:
         trainer: pl.Trainer = make(cfg, "trainer", leave=tuple(changes), **settings)
     except ComponentError as error:
@@ -173,6 +171,10 @@ def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
                 "trainer.accelerator=auto takes what this machine has."
             ) from error
         raise
+    trains = "devices" not in changes  # an evaluation has a device of its own
+    check_precision(trainer, cfg, trains)
+    if trains:
+        settle(trainer, cfg)
     return trainer
 
 
@@ -275,19 +277,6 @@ def _optimizer(cfg: DictConfig) -> tuple[Any, float, dict[str, Any]]:
     if not isinstance(decay, int | float) or decay < 0:
         raise ConfigError(f"optimizer.weight_decay is {decay!r}: expected a number, 0 or more, or null.")
     return factory, float(decay), groups
-
-
-def _accumulation(cfg: DictConfig) -> int:
-    # Under a launcher (torchrun, SLURM) the number of processes stands in the environment; else it is the request.
-    devices = cfg.trainer.devices if isinstance(cfg.trainer.devices, int) and cfg.trainer.devices > 0 else 1
-    processes = int(os.environ.get("WORLD_SIZE", devices * cfg.trainer.num_nodes))
-    per_step = cfg.batch_size * processes
-    if cfg.global_batch_size % per_step:
-        raise ConfigError(
-            f"global_batch_size is {cfg.global_batch_size}, but one step takes batch_size {cfg.batch_size} x "
-            f"{processes} process(es) = {per_step} examples, which does not divide it. Choose a multiple of {per_step}."
-        )
-    return int(cfg.global_batch_size // per_step)
 
 
 def _require(cfg: DictConfig, key: str, what: str) -> None:

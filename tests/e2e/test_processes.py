@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ WORDS = (
 )
 STAR = ("experiment=star_easy_arlm", "dataset.sizes={train: 100, val: 11, test: 7}")
 STRATEGIES = ("ddp", "fsdp")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+TORCHRUN += ["-m", "xlm_runtime.cli"]
 
 
 @pytest.fixture(scope="module")
@@ -113,21 +116,31 @@ def test_one_process_goes_on_where_two_stopped(place: Path, alone: list[dict[str
 
 
 def test_torchrun_starts_the_processes_too(place: Path, alone: list[dict[str, float]]) -> None:
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node=2",
-        "--standalone",
-        "-m",
-        "xlm_runtime.cli",
-    ]
-    out = train(place, "torchrun", *together("ddp", "trainer.max_steps=8"), launcher=launcher)
+    out = train(place, "torchrun", *together("ddp", "trainer.max_steps=8"), launcher=TORCHRUN)
     assert out.count("finished at step 8") == 1
     assert_close(rows(place, "torchrun"), alone)
 
 
-def test_every_process_stops_at_the_same_step(place: Path) -> None:
+def test_processes_of_torchrun_do_not_train_apart(place: Path) -> None:
+    with pytest.raises(AssertionError, match=r"Error: torchrun started 2 process.* is 1 x 1 = 1"):
+        train(place, "apart", "trainer.max_steps=2", launcher=TORCHRUN)
+    assert not list((place / "runs").glob("apart/checkpoints/*"))
+
+
+SLOW = """\
+import time
+
+import lightning.pytorch as pl
+
+
+class Slow(pl.Callback):
+    def on_train_batch_start(self, *args):
+        time.sleep(1.3)
+"""
+
+
+def test_every_process_stops_at_the_same_step_and_soon_where_steps_are_long(place: Path) -> None:
+    (place / "slow_steps.py").write_text(SLOW, encoding="utf-8")
     words = [
         *STAR,
         *WORDS,
@@ -135,9 +148,13 @@ def test_every_process_stops_at_the_same_step(place: Path) -> None:
         "job_name=stopped",
         "trainer.max_steps=100000",
         "trainer.val_check_interval=100000",
+        "+callbacks.slow={_target_: slow_steps.Slow}",
     ]
     command = [sys.executable, "-m", "xlm_runtime.cli", *words, "callbacks.progress.seconds=0"]
-    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    environment = os.environ | {"PYTHONPATH": str(place)}
+    with subprocess.Popen(
+        command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
         assert run.stdout is not None and run.stderr is not None
         for line in run.stdout:
             if line.startswith("step 3 "):
@@ -145,7 +162,8 @@ def test_every_process_stops_at_the_same_step(place: Path) -> None:
         run.send_signal(signal.SIGTERM)
         run.stdout.read()
         assert run.wait(timeout=120) == 0
-        assert run.stderr.read().count("Stopped by SIGTERM at step") == 1
+        [step] = re.findall(r"Stopped by SIGTERM at step (\d+)", run.stderr.read())
+        assert int(step) < 10
 
 
 @pytest.mark.parametrize("model", ["ilm", "mdlm"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,8 @@ import tiny_parts as tiny
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from xlm_runtime.build import Parts, build_parts, build_trainer, make
-from xlm_runtime.callbacks.last_checkpoint import LastCheckpoint
-from xlm_runtime.callbacks.progress import Progress
+from xlm_runtime.build import Parts, build_parts, make
 from xlm_runtime.errors import ComponentError, ConfigError, ContractError, UnknownKeyError, XlmError
-from xlm_runtime.loggers import MetricsCSV
 from xlm_runtime.metrics import ExpMean, LoaderKind
 
 HERE = __name__
@@ -325,59 +321,3 @@ def test_a_model_without_predictor_and_prediction_collator_is_built(cache: Path)
     built = build_parts(composed)
     assert built.harness.predictor is None
     assert built.harness.eval_kinds == [LoaderKind.LM]
-
-
-# -- the Trainer -------------------------------------------------------------------------------------------
-
-
-def test_the_trainer_has_the_configured_callbacks_and_loggers(cache: Path, tmp_path: Path) -> None:
-    trainer = build_trainer(tiny.arlm_config(cache, f"run_dir={tmp_path / 'run'}", "trainer.max_steps=7"))
-    assert trainer.max_steps == 7
-    assert [type(logger) for logger in trainer.loggers] == [MetricsCSV, pl.loggers.TensorBoardLogger]
-    for kind, count in ((Progress, 1), (pl.callbacks.ModelCheckpoint, 1), (LastCheckpoint, 1)):
-        assert sum(isinstance(callback, kind) for callback in trainer.callbacks) == count
-    assert not (tmp_path / "run").exists()  # nothing is written yet
-
-
-def test_a_fast_dev_run_has_neither_loggers_nor_checkpoints(cache: Path, tmp_path: Path) -> None:
-    trainer = build_trainer(tiny.arlm_config(cache, f"run_dir={tmp_path / 'run'}", "debug=fast_dev_run"))
-    assert not [callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.Checkpoint)]
-    assert not [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "steps"),
-    [
-        ([], 1),
-        (["global_batch_size=8"], 1),
-        (["global_batch_size=32"], 4),
-        (["global_batch_size=32", "trainer.devices=2"], 2),
-        (["trainer.accumulate_grad_batches=3"], 3),
-    ],
-)
-def test_gradients_are_accumulated_to_the_global_batch(cache: Path, overrides: list[str], steps: int) -> None:
-    assert build_trainer(tiny.arlm_config(cache, *overrides)).accumulate_grad_batches == steps
-
-
-def test_under_a_launcher_the_number_of_processes_is_the_environments(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert build_trainer(tiny.arlm_config(cache, "global_batch_size=64")).accumulate_grad_batches == 2
-
-
-@pytest.mark.parametrize("size", [4, 12, 36])
-def test_a_global_batch_that_a_step_does_not_divide_is_an_error(cache: Path, size: int) -> None:
-    with pytest.raises(ConfigError, match=rf"global_batch_size is {size}.*batch_size 8.*multiple of 8"):
-        build_trainer(tiny.arlm_config(cache, f"global_batch_size={size}"))
-
-
-def test_a_job_may_change_what_the_trainer_is_made_of(cache: Path) -> None:
-    trainer = build_trainer(tiny.arlm_config(cache), logger=False, callbacks=[], max_steps=3)
-    assert trainer.loggers == []
-    assert trainer.max_steps == 3
-
-
-def test_every_key_of_the_trainers_config_is_an_argument_of_lightnings(cache: Path) -> None:
-    keys = set(tiny.arlm_config(cache).trainer) - {"_target_"}
-    assert keys <= set(inspect.signature(pl.Trainer.__init__).parameters)

@@ -12,9 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
-from xlm_runtime.errors import ConfigError
 from xlm_runtime.options import check_number
 
 KEY = "xlm_ema"
@@ -29,7 +27,8 @@ class Ema(pl.Callback):
         decay: in (0, 1), such as 0.999; None: no average.
 
     Raises:
-        ConfigError: another decay, or weights that are spread over processes (``trainer=fsdp``).
+        ConfigError: another decay. Weights that are spread over processes (``trainer=fsdp``) are refused where the
+            Trainer is made.
     """
 
     def __init__(self, decay: float | None = None) -> None:
@@ -45,8 +44,6 @@ class Ema(pl.Callback):
         if self.decay is None:
             return
         named = [(name, p.detach()) for name, p in pl_module.named_parameters() if p.requires_grad]
-        if any(isinstance(weight, DTensor) for _, weight in named):
-            raise ConfigError("ema_decay is set, but the weights are spread over processes: leave it null with fsdp.")
         self._names, self._weights = [name for name, _ in named], [weight for _, weight in named]
         self._step = trainer.global_step
         if self._saved is None:

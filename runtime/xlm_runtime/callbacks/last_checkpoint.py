@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from xlm_runtime.signals import Listener, Stopped
 from xlm_runtime.trainer import leave_signals_to_us, validates_now, writes_nothing
 
-#: Steps between two times that several processes ask one another for signals: asking takes a moment.
-_ASK_EVERY = 10
+#: Steps between two times that several processes ask one another for signals, as asking takes a moment; and seconds,
+#: where steps are long: SLURM gives a run two minutes or less.
+_MOST_STEPS, _SECONDS = 10, 5.0
 
 
 class LastCheckpoint(Checkpoint):
@@ -36,10 +38,14 @@ class LastCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self._listener = Listener()
         self._saved_step = self._step = 0
+        self._whole = True
+        self._asked_step = self._ask_step = 0
+        self._asked = 0.0
         self._due = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved_step = self._step = trainer.global_step
+        self._saved_step = self._step = self._asked_step = trainer.global_step
+        self._ask_step, self._asked = self._step + 1, time.monotonic()
         self._listener.start()
         leave_signals_to_us(trainer)
 
@@ -47,7 +53,8 @@ class LastCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        made, self._step = step != self._step, step  # of the batches that are accumulated, only the last makes a step
+        # Of the batches that are accumulated, only the last makes a step; gradients of the others are in no checkpoint.
+        self._whole, self._step = step != self._step, step
         last_epoch = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
         ends = trainer.should_stop or last_epoch or step == trainer.max_steps
         self._due = self._due or ends or (step % self.every_n_steps == 0 and step != self._saved_step)
@@ -55,7 +62,7 @@ class LastCheckpoint(Checkpoint):
             return
         if self._due:
             self._save(trainer)
-        if made and not ends and (trainer.world_size == 1 or step % _ASK_EVERY == 0):
+        if self._whole and not ends and (trainer.world_size == 1 or step >= self._ask_step):
             self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -63,7 +70,7 @@ class LastCheckpoint(Checkpoint):
             return
         if self._due or trainer.should_stop:
             self._save(trainer)
-        if trainer.global_step != trainer.max_steps and not trainer.should_stop:
+        if self._whole and trainer.global_step != trainer.max_steps and not trainer.should_stop:
             self._stop_if_asked(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -72,13 +79,22 @@ class LastCheckpoint(Checkpoint):
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         number = self._listener.received
         if trainer.world_size > 1:
-            said = torch.tensor(number, device=trainer.strategy.root_device)
-            torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MAX)
-            number = int(said.item())
+            number = self._agree(number, trainer)
         if number:
             if self._saved_step != trainer.global_step:
                 self._save(trainer)
             raise Stopped(number, trainer.global_step)
+
+    def _agree(self, number: int, trainer: pl.Trainer) -> int:
+        """A signal that any process has received, and the step at which all ask again: that of the slowest clock."""
+        now, step = time.monotonic(), trainer.global_step
+        seconds = (now - self._asked) / max(step - self._asked_step, 1)
+        soon = max(1, min(_MOST_STEPS, int(_SECONDS / max(seconds, 1e-9))))
+        said = torch.tensor([number, -soon], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MAX)
+        number, soon = said.tolist()
+        self._ask_step, self._asked_step, self._asked = step - soon, step, now
+        return number
 
     def _save(self, trainer: pl.Trainer) -> None:
         if not writes_nothing(trainer):

@@ -15,6 +15,7 @@ def quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",  # a continued run
         ".*is smaller than the logging interval.*",
         ".*srun.*",
+        ".*AMP with fp16 is not supported on CPU.*",  # refused, or said in our words
         ".*sync_dist=True.*",  # metrics are over all processes already
         ".*`IterableDataset` has `__len__` defined.*",  # EndlessLoader says why
         ".*set_vital.*",  # torchdata calls what torch has deprecated
