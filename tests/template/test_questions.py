@@ -67,7 +67,7 @@ def test_a_name(answer: Answer, name: str) -> None:
     assert metadata(directory)["name"] == name
     assert {file.name for file in (directory / name).iterdir()} == {
         "__init__.py",
-        *(f"{component}_{name}.py" for component in COMPONENTS),
+        *(f"{component}_{name}.py" for component in (*COMPONENTS, "commands")),  # the skeleton's example of one
     }
 
 
