@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from xlm_runtime import processes
 from xlm_runtime.errors import ConfigError, NonFiniteError
 
 MODES = ("stop", "skip")
@@ -25,8 +26,8 @@ _SHOWN = 6
 @dataclass
 class _Step:
     number: int
-    place: tuple[int, int]  # epoch, batch of the epoch
-    losses: list[Tensor]  # () each
+    places: list[tuple[int, int]]  # of its batches: epoch, batch of the epoch
+    losses: list[Tensor]  # of its batches, () each
     norms: Tensor | None  # (parameters,)
     names: Sequence[str]
     shared: bool
@@ -50,30 +51,31 @@ class Gradients:
     Args:
         mode: what becomes of a step whose loss or gradient is not finite: "stop" ends the run, "skip" takes its
             gradient for zero.
-        describe: a batch (epoch, its number in the epoch) in words.
+        describe: batches of an epoch (epoch, their numbers in it) in words.
 
     Raises:
         ConfigError: another mode.
     """
 
-    def __init__(self, mode: str, describe: Callable[[int, int], str]) -> None:
+    def __init__(self, mode: str, describe: Callable[[int, Sequence[int]], str]) -> None:
         if mode not in MODES:
             raise ConfigError(f"harness.nonfinite is {mode!r}; expected one of: {', '.join(MODES)}.")
         self.mode = mode
         self._describe = describe
         self._losses: list[Tensor] = []
+        self._places: list[tuple[int, int]] = []
         self._steps: list[_Step] = []
         self.skipped = 0
 
-    def saw(self, loss: Tensor) -> None:
-        """The loss of one batch of the step that is being made."""
+    def saw(self, loss: Tensor, place: tuple[int, int]) -> None:
+        """The loss of one batch of the step that is being made; where it stands: epoch, and batch of the epoch."""
         self._losses.append(loss.detach())
+        self._places.append(place)
 
     def prepare(
         self,
         parameters: Sequence[tuple[str, nn.Parameter]],
         step: int,
-        place: tuple[int, int],
         *,
         factor: Tensor | None = None,
         clip: float | None = None,
@@ -86,7 +88,6 @@ class Gradients:
         Args:
             parameters: with their names; those without gradient are passed over.
             step: the number of the step, from 1.
-            place: epoch, and batch of the epoch.
             factor: multiply them by it first.
             clip: then bound their norm by it, or each of their entries; None: as they are.
             by_value: bound entries.
@@ -96,6 +97,7 @@ class Gradients:
         named = [(name, p.grad) for name, p in parameters if p.grad is not None]
         names, grads = [name for name, _ in named], [grad for _, grad in named]
         losses, self._losses = self._losses, []
+        places, self._places = self._places, []
         if not grads:
             return
         if factor is not None:
@@ -109,7 +111,7 @@ class Gradients:
             torch.nn.utils.clip_grads_with_norm_(
                 [p for _, p in parameters], clip, torch.linalg.vector_norm(norms), foreach=None
             )
-        made = _Step(step, place, losses, None if scaled else norms, names, shared)
+        made = _Step(step, places, losses, None if scaled else norms, names, shared)
         if self.mode == "skip" and not scaled:
             fine = made.is_finite()
             for grad in grads:
@@ -138,7 +140,10 @@ class Gradients:
             print(f"skipped {self._name(step)}; {self.skipped} skipped so far", flush=True)
 
     def _name(self, step: _Step) -> str:
-        return f"step {step.number} ({self._describe(*step.place)}), {_tensors(step)}"
+        # One batch may have spoilt the step; where all losses were finite, any of them.
+        bad = [place for place, loss in zip(step.places, step.losses, strict=True) if not bool(loss.isfinite())]
+        places = bad or step.places
+        return f"step {step.number} ({self._describe(places[0][0], [batch for _, batch in places])}), {_tensors(step)}"
 
     def _words(self, step: _Step, skipped: int) -> str:
         what = f"Not finite at {self._name(step)}."
@@ -151,24 +156,36 @@ class Gradients:
         )
 
 
-def describe_batch(epoch: int, batch: int, examples: Sequence[int] | None) -> str:
-    """A batch of an epoch in words, by its first examples where they are known."""
-    words = f"epoch {epoch}, batch {batch}"
-    if examples is None:
+def describe_batches(
+    epoch: int, batches: Sequence[int], examples_of: Callable[[int, int], Sequence[int] | None] | None
+) -> str:
+    """Batches of an epoch in words, by their first examples where they are known (of an epoch, and a batch of it)."""
+    words = f"epoch {epoch}, batch{'es' if len(batches) > 1 else ''} {_some([str(batch) for batch in batches])}"
+    each = [examples_of(epoch, batch) for batch in batches] if examples_of is not None else [None]
+    examples = [example for batch in each if batch is not None for example in batch]
+    if None in each:
         return words
     return f"{words}: training examples {', '.join(map(str, examples[:8]))}{', …' if len(examples) > 8 else ''}"
 
 
 def check_weights(weights: Mapping[str, Tensor | None], step: int) -> None:
-    """Raise ``NonFiniteError`` if a weight is not finite; None is one that another process looks at."""
-    present = {name: value for name, value in weights.items() if value is not None}
-    if not present or bool(torch.stack([value.isfinite().all() for value in present.values()]).all()):
-        return
-    bad = [name for name, value in present.items() if not bool(value.isfinite().all())]
-    raise NonFiniteError(
-        f"Not finite after step {step}: {_some(bad)} (of {len(present)} weights). No checkpoint of them is written; "
-        "those of steps before are whole. A smaller optimizer.lr may help."
-    )
+    """Raise ``NonFiniteError`` if a weight is not finite; None is one that another process looks at.
+
+    All processes call this, and all raise: none waits for one that has ended.
+    """
+    found = processes.gather(_bad_weights({name: value for name, value in weights.items() if value is not None}))
+    if said := next(filter(None, found), None):
+        raise NonFiniteError(
+            f"Not finite after step {step}: {said}. No checkpoint of them is written; those of steps before are "
+            "whole. A smaller optimizer.lr may help."
+        )
+
+
+def _bad_weights(weights: Mapping[str, Tensor]) -> str | None:
+    if not weights or bool(torch.stack([value.isfinite().all() for value in weights.values()]).all()):
+        return None
+    bad = [name for name, value in weights.items() if not bool(value.isfinite().all())]
+    return f"{_some(bad)} (of {len(weights)} weights)"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from xlm_runtime import checkpoint as checkpoints
 from xlm_runtime import parts, processes, resume
 from xlm_runtime.errors import ConfigError, ContractError
-from xlm_runtime.gradients import Gradients, check_weights, describe_batch
+from xlm_runtime.gradients import Gradients, check_weights, describe_batches
 from xlm_runtime.loss_output import check_loss_output, described
 from xlm_runtime.metrics import LoaderKind, MetricSet
 from xlm_runtime.optim import group_options, keep_options, parameter_groups
@@ -96,7 +96,7 @@ class Harness(pl.LightningModule):
         self._loss_fn: Callable[[Any], dict[str, Any]] = loss.loss_fn
         self._output_checked = False
         self._tracked = Tracked(self.track)
-        self._gradients = Gradients(nonfinite, self._describe_batch)
+        self._gradients = Gradients(nonfinite, self._describe_batches)
         self._rows: list[Row] = []
         self._random_state: dict[str, Any] | None = None
         self._named_parameters: list[tuple[str, nn.Parameter]] = []
@@ -172,7 +172,8 @@ class Harness(pl.LightningModule):
             check_loss_output(output, self.track)
             self._output_checked = True
         loss: Tensor = output["loss"]
-        self._gradients.saw(loss)
+        batch_of_epoch = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready - 1
+        self._gradients.saw(loss, (self.trainer.current_epoch, batch_of_epoch))
         if self._shared_steps():
             loss = self._tracked.weigh(output)
         else:
@@ -200,7 +201,6 @@ class Harness(pl.LightningModule):
         self._gradients.prepare(
             self._named_parameters,
             self.global_step + 1,
-            (self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready - 1),
             factor=factor,
             clip=gradient_clip_val,
             by_value=str(gradient_clip_algorithm or "norm").endswith("value"),
@@ -220,10 +220,9 @@ class Harness(pl.LightningModule):
         for logger in self.trainer.loggers:
             logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
 
-    def _describe_batch(self, epoch: int, batch: int) -> str:
+    def _describe_batches(self, epoch: int, batches: Sequence[int]) -> str:
         datamodule: Any = vars(self.trainer).get("datamodule")
-        examples = datamodule.examples_of(epoch, batch) if hasattr(datamodule, "examples_of") else None
-        return describe_batch(epoch, batch, examples)
+        return describe_batches(epoch, batches, getattr(datamodule, "examples_of", None))
 
     # -- evaluation ----------------------------------------------------------------------------------------
 

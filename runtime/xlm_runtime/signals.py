@@ -7,11 +7,16 @@ import re
 import signal
 import subprocess
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 #: Windows has no SIGUSR1.
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+#: Seconds within which several signals are one request: a terminal and a launcher pass the same Ctrl-C on, each.
+_ONE_REQUEST = 1.0
 
 
 class Stopped(BaseException):
@@ -23,33 +28,63 @@ class Stopped(BaseException):
 
 
 class Listener:
-    """Remembers the first signal; a second Ctrl-C does not wait for the end of the step."""
+    """Remembers the first signal, which is heeded at the end of a step; a second one does not wait for that.
+
+    Python runs a handler between two of its own instructions: never, in a process that waits for another one in vain.
+    So a thread reads the signals too.
+    """
 
     def __init__(self) -> None:
         self.received = 0
         self._before: dict[int, Any] = {}
+        self._pipe = self._woken = -1
 
-    def start(self) -> None:
-        """Listen. Only the main thread may; elsewhere nothing changes."""
+    def start(self, last_words: Callable[[int], None]) -> None:
+        """Listen. Only the main thread may; elsewhere nothing changes.
+
+        Args:
+            last_words: called with the number of a second SIGINT or SIGTERM, in a thread; the process ends after it.
+        """
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in STOPPING}
+            read, self._pipe = os.pipe()
+            os.set_blocking(self._pipe, False)
+            self._woken = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
+            threading.Thread(target=_watch, args=(read, last_words), daemon=True).start()
 
     def stop(self) -> None:
         """What was done with these signals before is done again."""
+        if not self._before:
+            return
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._before = {}
+        signal.set_wakeup_fd(self._woken)
+        os.write(self._pipe, bytes(1))  # a worker may hold this end open: closing it would not end the thread
+        os.close(self._pipe)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received and number == signal.SIGINT:
-            raise KeyboardInterrupt
         self.received = self.received or number
+
+
+def _watch(pipe: int, last_words: Callable[[int], None]) -> None:
+    """End the process at the second signal that asks for it; a zero ends this."""
+    first: float | None = None
+    while number := os.read(pipe, 1)[0]:
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            continue
+        first = first or time.monotonic()
+        if time.monotonic() - first > _ONE_REQUEST:
+            last_words(number)
+            os._exit(128 + number)
+    os.close(pipe)
 
 
 def ignore_in_worker(worker: int) -> None:
     """For a loader's worker: a terminal and a scheduler signal whole groups, and the run still wants its last batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)  # the run's own
 
 
 def requeue() -> str:

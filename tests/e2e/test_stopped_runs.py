@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import killed
@@ -33,7 +34,7 @@ def step_of(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, weights_only=True)["global_step"])
 
 
-def stop(number: int, *words: str, times: int = 1) -> tuple[int, str]:
+def stop(number: int, *words: str) -> tuple[int, str]:
     """Send a signal once step 3 is printed; the exit status and what went to stderr."""
     with subprocess.Popen(
         [*COMMAND, *ENDLESS, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -42,8 +43,7 @@ def stop(number: int, *words: str, times: int = 1) -> tuple[int, str]:
         for line in run.stdout:
             if line.startswith("step 3 "):
                 break
-        for _ in range(times):
-            run.send_signal(number)
+        run.send_signal(number)
         run.stdout.read()
         return run.wait(), run.stderr.read()
 
@@ -60,6 +60,34 @@ def test_a_signal_saves_and_says_how_to_continue(project: Path, xlm: Run, name: 
     assert last_words.strip().splitlines()[-1] == expected
     out = xlm(EXPERIMENT, "job_name=demo", f"num_workers={workers}", f"trainer.max_steps={step + 1}").done()
     assert f"continued from step {step}" in out and f"finished at step {step + 1}" in out
+
+
+HANGS = """\
+    def loss_fn(self, batch):
+        import ctypes
+        type(self).calls = getattr(type(self), "calls", 0) + self.model.training
+        if type(self).calls == 4:
+            print("hangs", flush=True)
+            lock = ctypes.create_string_buffer(64)
+            for _ in range(2):
+                ctypes.CDLL(None).pthread_mutex_lock(lock)  # as one of several processes waits: no Python runs
+"""
+
+
+@pytest.mark.parametrize(("name", "status", "workers"), [("SIGTERM", 143, 2), ("SIGINT", 130, 0)])
+def test_a_second_signal_ends_a_run_that_hangs(project: Path, name: str, status: int, workers: int) -> None:
+    write(project / "my_model/my_model/parts.py", PARTS.replace("    def loss_fn(self, batch):\n", HANGS))
+    words = [*COMMAND, *ENDLESS, f"num_workers={workers}", "checkpoint_every_n_steps=2"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None and run.stderr is not None
+        assert "hangs\n" in iter(run.stdout.readline, "")
+        run.send_signal(getattr(signal, name))
+        while run.poll() is None:
+            time.sleep(1.5)  # sooner, it would be the same request
+            run.send_signal(getattr(signal, name))
+        assert run.returncode == status
+        expected = f"Stopped at once by a second signal, {name}. The same command continues from {LAST}."
+        assert run.stderr.read().strip().splitlines()[-1] == expected
 
 
 def test_slurm_is_asked_to_run_the_job_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

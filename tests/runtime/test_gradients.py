@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from xlm_runtime.errors import ConfigError, NonFiniteError
-from xlm_runtime.gradients import Gradients, check_weights, describe_batch
+from xlm_runtime.gradients import Gradients, check_weights, describe_batches
 
 
 def network() -> nn.Module:
@@ -27,8 +27,8 @@ def network() -> nn.Module:
 
 
 def prepare(gradients: Gradients, module: nn.Module, step: int = 1, loss: float = 1.0, **options: Any) -> None:
-    gradients.saw(torch.tensor(loss))
-    gradients.prepare(list(module.named_parameters()), step, (0, step - 1), **options)
+    gradients.saw(torch.tensor(loss), (0, step - 1))
+    gradients.prepare(list(module.named_parameters()), step, **options)
 
 
 def spoil(module: nn.Module, value: float = float("nan")) -> None:
@@ -37,7 +37,7 @@ def spoil(module: nn.Module, value: float = float("nan")) -> None:
 
 @pytest.fixture
 def gradients() -> Gradients:
-    return Gradients("stop", lambda epoch, batch: describe_batch(epoch, batch, [3, 1]))
+    return Gradients("stop", lambda epoch, batches: describe_batches(epoch, batches, lambda *place: [3, 1]))
 
 
 @pytest.mark.parametrize("clip", [0.5, 1e6])
@@ -85,6 +85,26 @@ def test_a_loss_that_is_not_finite_is_named(gradients: Gradients) -> None:
         gradients.look()
 
 
+@pytest.mark.parametrize(
+    ("losses", "named"),
+    [
+        ([1.0, float("nan"), 1.0, 1.0], "batch 5"),
+        ([float("inf"), 1.0, float("nan"), 1.0], "batches 4, 6"),
+        ([1.0, 1.0, 1.0, 1.0], "batches 4, 5, 6, 7"),
+    ],
+)
+def test_of_an_accumulated_step_the_batches_at_fault_are_named(
+    gradients: Gradients, losses: list[float], named: str
+) -> None:
+    module = network()
+    spoil(module)
+    for batch, loss in enumerate(losses[:-1], 4):
+        gradients.saw(torch.tensor(loss), (0, batch))
+    prepare(gradients, module, 8, losses[-1])
+    with pytest.raises(NonFiniteError, match=rf"step 8 \(epoch 0, {named}: training"):
+        gradients.look()
+
+
 def test_of_a_shared_step_the_gradients_decide_for_all_processes(gradients: Gradients) -> None:
     prepare(gradients, network(), loss=float("inf"), shared=True)  # another process has a finite loss
     gradients.look()
@@ -103,7 +123,7 @@ def test_a_scaler_looks_after_its_gradients_itself(gradients: Gradients) -> None
 
 
 def test_skipping_takes_the_gradient_for_zero_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    gradients, module = Gradients("skip", lambda epoch, batch: f"batch {batch}"), network()
+    gradients, module = Gradients("skip", lambda epoch, batches: f"batch {batches[0]}"), network()
     kept = copy.deepcopy([p.grad for p in module.parameters()])
     prepare(gradients, module, 1)
     assert all(torch.equal(p.grad, grad) for p, grad in zip(module.parameters(), kept, strict=True))
@@ -116,7 +136,13 @@ def test_skipping_takes_the_gradient_for_zero_and_says_so(capsys: pytest.Capture
 
 def test_the_mode_is_one_of_two() -> None:
     with pytest.raises(ConfigError, match=r"harness\.nonfinite is 'no'; expected one of: stop, skip"):
-        Gradients("no", describe_batch)  # type: ignore[arg-type]
+        Gradients("no", describe_batches)  # type: ignore[arg-type]
+
+
+def test_a_process_that_holds_no_weights_is_told_of_those_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xlm_runtime.processes.gather", lambda mine: ["b (of 2 weights)", mine])
+    with pytest.raises(NonFiniteError, match=r"after step 3: b \(of 2 weights\)"):
+        check_weights({"a": None, "b": None}, 3)
 
 
 def test_weights_are_checked_by_name() -> None:

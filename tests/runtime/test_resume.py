@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import random
-import signal
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -251,32 +249,6 @@ def test_accumulated_gradients_continue_too(cache: Path, tmp_path: Path) -> None
     for count in (2, 4):
         steps(cache, tmp_path / "halves", count, *words)
     assert_equal(weights(tmp_path / "halves"), weights(tmp_path / "whole"))
-
-
-class Signalled(pl.Callback):
-    """Asks for an end as the validation after so many batches begins."""
-
-    def __init__(self, batches: int) -> None:
-        self.batches = batches
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.fit_loop.total_batch_idx + 1 == self.batches:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.mark.parametrize(("batches", "stops"), [(6, 2), (12, 3), (18, 5)])
-def test_a_signal_in_the_middle_of_an_accumulated_step_waits_for_its_end(
-    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], batches: int, stops: int
-) -> None:
-    words = ("batch_size=2", "global_batch_size=8", "trainer.val_check_interval=6")
-    steps(cache, tmp_path / "whole", 6, *words)
-    cut = f"+callbacks.cut={{_target_: {__name__}.Signalled, batches: {batches}}}"
-    steps(cache, tmp_path / "halves", 6, *words, cut)
-    assert f"Stopped by SIGTERM at step {stops}; saved." in capsys.readouterr().err
-    steps(cache, tmp_path / "halves", 6, *words)
-    assert_equal(weights(tmp_path / "halves"), weights(tmp_path / "whole"))
-    assert rows(tmp_path / "halves") == rows(tmp_path / "whole")
-    assert listing(tmp_path / "halves" / "predictions") == listing(tmp_path / "whole" / "predictions")
 
 
 def test_dropout_continues_too(cache: Path, tmp_path: Path) -> None:

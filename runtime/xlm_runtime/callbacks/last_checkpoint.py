@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -46,7 +49,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_step = self._step = self._asked_step = trainer.global_step
         self._ask_step, self._asked = self._step + 1, time.monotonic()
-        self._listener.start()
+        self._listener.start(lambda number: self._last_words(trainer, number))
         leave_signals_to_us(trainer)
 
     def on_train_batch_end(
@@ -76,6 +79,19 @@ class LastCheckpoint(Checkpoint):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._listener.stop()
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, Stopped):  # a process that is to end may hang at its end, too
+            self._listener.stop()
+
+    def _last_words(self, trainer: pl.Trainer, number: int) -> None:
+        if trainer.strategy.launcher is not None:  # the processes that this one has started may wait for it for ever
+            trainer.strategy.launcher.kill(signal.SIGKILL)
+        if trainer.is_global_zero:
+            found = self.file.exists()
+            rest = f"The same command continues from {self.file}." if found else "No checkpoint was saved yet."
+            words = f"Stopped at once by a second signal, {signal.Signals(number).name}. {rest}\n"
+            os.write(sys.stderr.fileno(), words.encode())  # print would wait for a thread that hangs in one
+
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         number = self._listener.received
         if trainer.world_size > 1:
@@ -86,14 +102,14 @@ class LastCheckpoint(Checkpoint):
             raise Stopped(number, trainer.global_step)
 
     def _agree(self, number: int, trainer: pl.Trainer) -> int:
-        """A signal that any process has received, and the step at which all ask again: that of the slowest clock."""
+        """A signal that any process has received, and the step at which all ask again: the soonest that any wants."""
         now, step = time.monotonic(), trainer.global_step
         seconds = (now - self._asked) / max(step - self._asked_step, 1)
         soon = max(1, min(_MOST_STEPS, int(_SECONDS / max(seconds, 1e-9))))
         said = torch.tensor([number, -soon], device=trainer.strategy.root_device)
         torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MAX)
-        number, soon = said.tolist()
-        self._ask_step, self._asked_step, self._asked = step - soon, step, now
+        number, less = said.tolist()  # of the negative numbers, the largest is the shortest time
+        self._ask_step, self._asked_step, self._asked = step - less, step, now
         return number
 
     def _save(self, trainer: pl.Trainer) -> None:
