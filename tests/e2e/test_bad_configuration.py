@@ -113,7 +113,7 @@ def test_no_model_at_all(project: Path, xlm: Run) -> None:
         ("model=my_modle", "'model/my_modle'", "'my_model'"),
         ("+trainr.max_steps=3", "'trainr'", "'trainer'"),
         ("+sede=1", "'sede'", "'seed'"),
-        ("optimizer.groups={modle: {lr: 1}}", "'optimizer.groups'", "'+optimizer.groups=...'"),
+        ("optimizer.groups={modle: {lr: 1}}", "optimizer.groups names 'modle'", "are: model"),
     ],
 )
 def test_a_mistyped_key_on_the_command_line(project: Path, xlm: Run, word: str, found: str, near: str) -> None:
@@ -144,7 +144,7 @@ def test_what_is_added_to_a_component_reaches_it(project: Path, xlm: Run) -> Non
         ("harness: {trak: [loss]}\n", ["takes no argument 'trak'", "'harness.trak'", "'track'"]),
         ("model: {widht: 3}\n", ["my_model.parts.Model takes no argument 'widht'", "'width'"]),
         ("datamodule: {collators: {predict: {a: 1}}}\n", ["datamodule.collators names predict", "lm, prediction"]),
-        ("metrics: {lm: {loss: {metrik: {}}}}\n", ["'metrics.lm.loss'", "'metrik'", "'metric' and 'update'"]),
+        ("metrics: {lm: {loss: {metrik: {}}}}\n", ["'metrics.lm.loss'", "'metrik'", "'metric', 'update'"]),
         ("optimizer: {groups: {modle: {lr: 1}}}\n", ["optimizer.groups", "'modle'", "model"]),
     ],
 )
@@ -166,8 +166,11 @@ def test_a_mistyped_key_in_an_experiment(project: Path, xlm: Run, text: str, wor
         ("trainer={max_steps: 2", ["'trainer={max_steps: 2'", "bracket"]),
         ("trainer.max_steps=[1", ["'trainer.max_steps=[1'", "bracket"]),
         ("job_name='a", ["job_name='a", "quotation mark"]),
-        ("job_type=", ["job_type is empty", "train, eval, generate"]),
-        ("job_type=trian", ["Unknown job type 'trian'", "Did you mean 'train'?", "Job types: train, eval, generate"]),
+        ("job_type=", ["job_type is empty", "train, eval, evaluate_rows, generate"]),
+        (
+            "job_type=trian",
+            ["Unknown job type 'trian'", "Did you mean 'train'?", "Job types: train, eval, evaluate_rows, generate"],
+        ),
     ],
 )
 def test_a_word_that_cannot_be_read(project: Path, xlm: Run, word: str, words: list[str]) -> None:

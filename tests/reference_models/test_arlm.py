@@ -179,6 +179,8 @@ def loss(net: nn.Module, batch: Any) -> tuple[float, int]:
 
 @pytest.mark.parametrize("score_prompt", [False, True])
 def test_the_seq2seq_loss_does_not_depend_on_padding_or_the_order_of_rows(model: Watched, score_prompt: bool) -> None:
+    """Catches a mean over all positions, padding that is attended, and positions counted from a row's first column."""
+
     def of(rows: list[dict[str, Any]], more: int) -> tuple[float, int]:
         return loss(model, ArlmSeq2SeqCollator(TOKENIZER, 20 + more, 14 + more, score_prompt)(rows))
 
@@ -190,6 +192,7 @@ def test_the_seq2seq_loss_does_not_depend_on_padding_or_the_order_of_rows(model:
 
 
 def test_the_loss_of_a_text_does_not_depend_on_padding_or_the_order_of_rows(model: Watched) -> None:
+    """Catches a mean over all positions, and PAD among the targets."""
     expected, tokens = loss(model, ArlmCollator(TOKENIZER, 14)(EXAMPLES))
     for rows, size in ((EXAMPLES, 30), (EXAMPLES[::-1], 14)):
         assert loss(model, ArlmCollator(TOKENIZER, size)(rows)) == (pytest.approx(expected, abs=1e-5), tokens)
@@ -334,6 +337,7 @@ def chi_square(counts: Tensor, probabilities: Tensor) -> float:
     ids=["plain", "cooler", "top_k", "top_p"],
 )
 def test_first_tokens_are_drawn_from_the_models_distribution(options: dict[str, Any]) -> None:
+    """Catches a temperature that multiplies, special tokens that are drawn, top-p without the token that crosses p."""
     net = watched(eos=2.0, special=5.0)
     net.head.weight /= 3  # nearer to uniform, so that no token is too rare to be counted
     row = {"prompt_ids": WORDS[3:5]}
@@ -362,6 +366,7 @@ class Fair(nn.Module):
 
 
 def test_the_draws_of_different_steps_and_rows_are_independent() -> None:
+    """Catches uniforms that do not depend on the step, or not on the row."""
     rows = [{**EXAMPLES[0], "index": i} for i in range(20_000)]
     ids = generate(Fair(), rows, max_new_tokens=3, use_cache=False, temperature=1.0, seed=5) - WORDS[0]
     quarter = torch.full((4,), 0.25, dtype=torch.float64)

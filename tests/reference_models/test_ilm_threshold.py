@@ -107,6 +107,7 @@ def test_several_insertions_at_once_are_those_into_a_list() -> None:
 
 
 def test_gamma_0_inserts_as_greedy_decoding_does() -> None:
+    """Catches a likeliest pair that is left out, and others beside it."""
     batch = from_nothing(3)
     model = Tabulated(seed=3, stop_at=4)
     greedy = IlmPredictor(model, TOKENIZER, method="joint", temperature=0.0, max_new_tokens=4).predict(batch)

@@ -70,17 +70,20 @@ def test_ddpm_draws_from_the_law_of_its_chain(method: str, steps: int) -> None:
 
 @pytest.mark.parametrize("method", ["ddpm", "ddpm_cache"])
 def test_ddpm_is_exact_for_independent_words(method: str) -> None:
+    """Catches blanks of one step that share a draw, and steps that leave blanks behind."""
     p = independent()
     assert p_value(drawn(posterior(p), method=method, steps=3), text_law(p)) > 1e-3
 
 
 def test_a_rule_may_fill_several_at_once() -> None:
+    """Catches draws from the joint law, or in another order than the rule's."""
     table = posterior(joint())
     counts = drawn(table, method="random", steps=2)
     assert p_value(counts, follow(Tabulated(table), [uniform_sets(2), uniform_sets(1)])) > 1e-3
 
 
 def test_temperature_changes_the_conditionals() -> None:
+    """Catches a temperature that multiplies, or is left out."""
     table = posterior(joint())
     law = follow(Tabulated((2 * table).log_softmax(-1)), [uniform_sets(1)] * 3)
     assert p_value(drawn(table, temperature=0.5), law) > 1e-3

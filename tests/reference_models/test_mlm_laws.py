@@ -61,12 +61,14 @@ def test_several_blanks_a_step_are_drawn_independently() -> None:
 
 
 def test_a_wide_threshold_fills_everything_at_once() -> None:
+    """Catches a threshold that keeps to one blank a step."""
     table = posterior(joint())
     counts = drawn(table, method="threshold", gamma=100.0)
     assert p_value(counts, follow(Tabulated(table), [uniform_sets(3)])) > 1e-3
 
 
 def test_independent_words_may_be_filled_together() -> None:
+    """Catches blanks of one step that share a draw."""
     p = independent()
     assert p_value(drawn(posterior(p), method="confidence", steps=2), text_law(p)) > 1e-3
 

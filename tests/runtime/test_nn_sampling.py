@@ -66,6 +66,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("source", ["generator", "uniforms"])
 def test_draws_follow_the_exact_distribution(name: str, source: str) -> None:
+    """Catches a temperature that multiplies, filters in the other order, and a mass that is not made 1 again."""
     options, probability = CASES[name]
     logits = LOGITS.expand(DRAWS, -1)
     if source == "generator":
@@ -84,6 +85,7 @@ def test_the_test_itself_finds_a_small_bias() -> None:
 
 
 def test_each_row_has_its_own_distribution() -> None:
+    """Catches a filter or a sum over all rows together."""
     logits = torch.stack((LOGITS, LOGITS.flip(0))).expand(DRAWS, 2, -1)
     tokens = sample(logits, generator=torch.Generator().manual_seed(2))
     assert chi_square_p_value(tokens[:, 0], PROBABILITY) > 1e-3

@@ -131,6 +131,7 @@ class ModelContract:
     def test_the_loss_is_the_same_when_it_is_padded_further(
         self, cfg: DictConfig, parts: Parts, examples: list[dict[str, Any]]
     ) -> None:
+        """Catches a mean over all positions, and padding that is attended or scored."""
         longer = copy.deepcopy(cfg)
         changed = [key for key in self.lengths if isinstance(OmegaConf.select(longer, key), int)]
         assert changed, f"none of the length keys {self.lengths} is in the configuration: set ModelContract.lengths"
