@@ -250,7 +250,7 @@ def falling_short(task: str, results: list[dict]) -> list[str]:
         "All of these are models of under a million parameters, trained for minutes on a processor; the published "
         "ones have a hundred times as many. On star_easy, without the neighbour shift, exact match was seen to stay "
         "near zero for thousands of steps before it rose: a model has to find out first which tokens make an edge. "
-        "`arlm` forward cannot know the arm before it has seen the goal's, and so stays near chance there, one in three.",
+        "`arlm` forward cannot know the arm before it has seen the goal's, and stays near chance there, one in three.",
         "",
     ]
 
