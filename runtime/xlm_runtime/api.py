@@ -136,7 +136,7 @@ def load(source: str | Path, **overrides: Any) -> LoadedModel:
     assert isinstance(cfg, DictConfig)
     with open_dict(cfg):
         for name, value in {"ckpt_path": None, **overrides, key: text}.items():
-            OmegaConf.update(cfg, name, value)
+            OmegaConf.update(cfg, name, value, merge=False)
     check_values(cfg)
     return LoadedModel(cfg)
 

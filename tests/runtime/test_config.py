@@ -255,9 +255,9 @@ def test_a_mistyped_key_is_an_error_that_names_it_and_the_right_one(override: st
 
 def test_a_key_that_exists_is_not_called_unknown_and_suggested_again() -> None:
     with pytest.raises(ConfigError) as caught:
-        compose(["experiment=star_easy_arlm", "optimizer.groups={model: {lr: 0.1}}"])
-    assert "+optimizer.groups" in str(caught.value)
-    assert "Did you mean 'optimizer.groups'" not in str(caught.value)
+        compose(["experiment=star_easy_arlm", "callbacks.progress={colour: red}"])
+    assert "+callbacks.progress" in str(caught.value)
+    assert "Did you mean 'callbacks.progress'" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

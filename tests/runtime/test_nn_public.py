@@ -9,6 +9,7 @@ def test_public_names() -> None:
     assert sorted(nn.__all__) == [
         "AdaptiveGate",
         "AdaptiveLayerNorm",
+        "FixedKVCache",
         "KVCache",
         "SamplingOptions",
         "SelfAttention",

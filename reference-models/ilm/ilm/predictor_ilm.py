@@ -274,8 +274,8 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
         """Rows of text and ids, and how often the network ran. ``truth`` is None where no text is known. The prompt
         of a text with gaps is what is left of it, with a mask token in each gap.
         """
-        names = ("input_ids", "slots", "target_ids", "known")
-        columns = (*(batch[name] for name in names), preds["ids"], preds["network_calls"])
+        read = (batch["input_ids"], batch["slots"], batch["target_ids"], batch["known"])
+        columns = (*read, preds["ids"], preds["network_calls"])
         return [
             {
                 "prompt": self._prompt(given, slots),
