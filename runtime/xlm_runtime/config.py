@@ -8,6 +8,7 @@ use are refused here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,8 @@ def check_values(cfg: DictConfig) -> None:
             f"job_name is {name!r}; expected a name, of a directory below runs/. "
             "To write elsewhere, give run_dir=<path>."
         )
+    if re.search(r"[/\\]|^\.", split := str(cfg.get("split", ""))):  # files bear its name
+        raise ConfigError(f"split is {split!r}; expected the name of a split, such as val or test.")
     for key in _SWITCHES:
         value = OmegaConf.select(cfg, key)
         if key in cfg and not isinstance(value, bool):

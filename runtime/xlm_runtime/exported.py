@@ -40,8 +40,8 @@ TRUSTED = (
     "transformers.optimization",
 )
 
-#: An interpolation by a function; of a key it has no colon.
-_RESOLVER = re.compile(r"\$\{\s*([^{}:]*):")
+#: The interpolations that a configuration from elsewhere may hold: of a key, and of where the cache is.
+_INTERPOLATION = re.compile(r"\$\{(?:\.*[A-Za-z_][\w.\[\]-]*|oc\.env:XLM_CACHE_DIR(?:,[^${}]*)?)\}")
 
 
 def source(ckpt_path: str) -> Path:
@@ -170,9 +170,13 @@ def _check_targets(content: dict[str, Any], file: Path) -> None:
     for key in ("hydra", "defaults"):
         if key in content:
             raise CheckpointError(f"{file} has a key '{key}', which no exported model has. Export the model again.")
-    for resolver in _RESOLVER.findall(file.read_text(encoding="utf-8")):
-        if resolver != "oc.env":  # others make configuration of text
-            raise CheckpointError(f"{file} has an interpolation by '{resolver}'; expected oc.env, or names of keys.")
+    for text in _strings(content):
+        # A function makes configuration of text, behind the back of what follows; its name may be put together.
+        if "${" in _INTERPOLATION.sub("", text):
+            raise CheckpointError(
+                f"{file} has an interpolation by a function: {text!r}. Expected names of keys alone, such as "
+                "${vocab.size}. Nothing is loaded from there."
+            )
     packages = {path.partition(".")[0] for path in TRUSTED} | set(models)
     for key, path in _dotted_paths(content):
         # What is named, and what that is: modules hold others.
@@ -184,6 +188,18 @@ def _check_targets(content: dict[str, Any], file: Path) -> None:
                 f"{did_you_mean(path.partition('.')[0], models)}\nModels: {', '.join(models) or 'none'}. Install or "
                 "register the model's package; nothing else is made because a file says so."
             )
+
+
+def _strings(node: Any) -> Iterator[str]:
+    """Every text of a parsed configuration, keys too."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from (*_strings(name), *_strings(value))
+    elif isinstance(node, list | tuple | set):
+        for value in node:
+            yield from _strings(value)
+    elif isinstance(node, str):
+        yield node
 
 
 def _dotted_paths(node: Any, key: str = "") -> list[tuple[str, str]]:
