@@ -85,7 +85,7 @@ def _write(cfg: DictConfig, saved: SavedRun, folder: Path, as_transformers: bool
         name=(repo_id or str(cfg.job_name)).rpartition("/")[2],
         step=saved.step,
         parameters=sum(weight.numel() for weight in harness.model.parameters()),
-        metrics=_metrics(Path(cfg.run_dir)),
+        metrics=_metrics(Path(cfg.run_dir), saved.step),
         version=__version__,
         transformers_class=class_name,
         repo_id=repo_id,
@@ -133,15 +133,18 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return plain
 
 
-def _metrics(run_dir: Path) -> dict[str, dict[str, Any]]:
+def _metrics(run_dir: Path, step: int) -> dict[str, dict[str, Any]]:
+    """What eval found of the weights of this step; of another step's, the card would say what is not so."""
     found = {}
     for split in ("train", "val", "test"):
         file = run_dir / f"metrics-{split}.json"
         if file.is_file():
             try:
-                found[split] = dict(json.loads(file.read_text(encoding="utf-8")))
+                metrics = dict(json.loads(file.read_text(encoding="utf-8")))
             except ValueError:
                 continue
+            if metrics.get("step") == step:
+                found[split] = metrics
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,11 @@ _EXPECTED = (
 def rows_file(run_dir: Path, split: str, step: int, label: str | None = None) -> Path:
     """Where the rows of ``split`` made at optimizer step ``step`` are kept, beside those with another label."""
     return run_dir / "predictions" / split / f"step={step}{suffix(label)}.jsonl"
+
+
+def fingerprint(file: Path) -> str:
+    """Tells the rows of a file from others that may come to stand under its name."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def suffix(label: str | None) -> str:

@@ -15,7 +15,7 @@ from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.metrics_file import Entry, Number, read_metrics, update_metrics
-from xlm_runtime.predictions import Row, read_rows, rows_file, suffix
+from xlm_runtime.predictions import Row, fingerprint, read_rows, rows_file, suffix
 from xlm_runtime.provenance import describe
 from xlm_runtime.report.run_report import report_after
 from xlm_runtime.saved import SavedRun, load_run
@@ -43,6 +43,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         "checkpoint": str(saved.path),
         "rows": len(rows) if rows is not None else None,
         "predictions": file.relative_to(run_dir).as_posix() if rows is not None else None,
+        "fingerprint": fingerprint(file) if rows is not None else None,
         **describe(cfg),
         "evaluators": {},
         "metrics": {key: number.as_json() for key, number in numbers.items()},

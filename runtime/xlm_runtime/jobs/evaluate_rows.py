@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from xlm_runtime.errors import DataError
 from xlm_runtime.evaluation import ALWAYS, build_evaluators, evaluate, lines, settings
 from xlm_runtime.metrics_file import Entry, read_metrics, update_metrics
-from xlm_runtime.predictions import read_rows, suffix
+from xlm_runtime.predictions import fingerprint, read_rows, suffix
 from xlm_runtime.provenance import describe
 from xlm_runtime.report.run_report import report_after
 
@@ -53,11 +53,11 @@ def run(cfg: DictConfig) -> dict[str, float]:
     numbers = evaluate(evaluators, rows)
     predictions = found.file.relative_to(found.directory).as_posix()
     facts = {"split": found.split, "label": found.label, "step": found.step, "rows": len(rows)}
-    facts |= {"predictions": predictions, **describe(cfg, model=False)}
+    facts |= {"predictions": predictions, "fingerprint": fingerprint(found.file), **describe(cfg, model=False)}
 
     def change(entry: Entry) -> Entry:
         # Numbers of other rows would stand beside these as if they were of the same.
-        same = entry if (entry.get("predictions"), entry.get("rows")) == (predictions, len(rows)) else {}
+        same = entry if entry.get("fingerprint") == facts["fingerprint"] else {}
         kept = {key: n for key, n in same.get("metrics", {}).items() if key.partition("/")[0] not in evaluators}
         return {
             **facts,
