@@ -126,6 +126,16 @@ def test_rows_are_evaluated_later_without_checkpoint_and_data(trained: Path, xlm
     assert set(entries(trained)["test"]["metrics"]) & {"loss", "two/share", "exact_match"} == set()
 
 
+def test_numbers_of_other_rows_do_not_stay_beside_these(trained: Path, xlm: Run) -> None:
+    """As after another generate, which writes as many rows under the same name."""
+    xlm("job_type=evaluate_rows", ROWS, "evaluators=[my_model.evals.share]").done()
+    assert "val/loss" not in entries(trained)["test"]["metrics"] and len(entries(trained)["test"]["metrics"]) > 1
+    file = trained / "runs/demo/predictions/test/step=2.jsonl"
+    file.write_text(file.read_text(encoding="utf-8").replace('"text": "', '"text": "9'), encoding="utf-8")
+    xlm("job_type=evaluate_rows", ROWS, "evaluators=[my_model.evals.share]").done()
+    assert list(entries(trained)["test"]["metrics"]) == ["share/share"]
+
+
 def test_what_was_generated_and_what_is_no_run(trained: Path, xlm: Run) -> None:
     xlm("job_type=generate", "job_name=demo", "num_samples=3").done()
     out = xlm("job_type=evaluate_rows", "job_name=demo", "label=generated").done()
