@@ -102,5 +102,7 @@ def test_a_cleared_cache_knows_nothing_and_keeps_its_memory() -> None:
     positions, attended = cache.extend(torch.ones(2, 1, dtype=torch.bool))
     assert positions.tolist() == [[0], [0]] and cache.length == 1 and attended.sum().item() == 2
     assert cache.keys.data_ptr() == memory
-    with pytest.raises(NotImplementedError):
-        cache.select(torch.tensor([0]))
+    cache.select(torch.tensor([1]))
+    positions, attended = cache.extend(mask[1:, :2])
+    assert positions.tolist() == [[1, 2]] and cache.length == 3 and cache.batch_size == 1
+    assert attended[0, 0, 1].nonzero().squeeze(1).tolist() == [0, 1, 2]

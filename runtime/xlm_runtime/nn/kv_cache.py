@@ -124,22 +124,15 @@ class FixedKVCache(KVCache):
     how much is.
 
     A step on it can be compiled once, and recorded as a CUDA graph: where it writes is a tensor, and
-    nothing asks the device. It costs the attention over ``max_length`` at every step, and its rows
-    stay to the end. ``extend`` does not look whether the new tokens fit: allocate enough.
+    nothing asks the device. It costs the attention over ``max_length`` at every step. ``select`` makes
+    new memory of another shape, for which a step is compiled anew: better let rows stay to the end.
+    ``extend`` does not look whether the new tokens fit: allocate enough.
     """
 
     def __init__(
-        self,
-        num_layers: int,
-        batch_size: int,
-        num_heads: int,
-        max_length: int,
-        head_dim: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+        self, *sizes: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
     ) -> None:
-        super().__init__(num_layers, batch_size, num_heads, max_length, head_dim, device=device, dtype=dtype)
+        super().__init__(*sizes, device=device, dtype=dtype)
         self._filled = torch.zeros((), device=device, dtype=torch.int64)
         self._where = self._filled[None]
         for tensor in (self.keys, self.values, self.attended, self._filled):
@@ -172,7 +165,3 @@ class FixedKVCache(KVCache):
         self.keys[layer].index_copy_(2, self._where, k.detach().to(self.keys.dtype))
         self.values[layer].index_copy_(2, self._where, v.detach().to(self.values.dtype))
         return self.keys[layer], self.values[layer]
-
-    def select(self, rows: Tensor) -> None:
-        """Not for this one: rows stay to the end."""
-        raise NotImplementedError("a FixedKVCache keeps its rows: use a KVCache")
