@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,15 @@ from transformers import PreTrainedTokenizerBase
 
 from xlm_runtime.build import build_datamodule, make
 from xlm_runtime.callbacks.generating import Generating
-from xlm_runtime.config import check_values
+from xlm_runtime.config import PRIMARY, check_values, known_keys
 from xlm_runtime.discovery import activate, discover
-from xlm_runtime.errors import CheckpointError
+from xlm_runtime.errors import CheckpointError, ConfigError, UnknownKeyError, did_you_mean
 from xlm_runtime.generation import examples_of, generate_rows
 from xlm_runtime.harness import Harness
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.predictions import Row
-from xlm_runtime.prompts import NOTHING, Prompt, parse
+from xlm_runtime.prompts import NOTHING, Prompt, asked_for
 from xlm_runtime.saved import SavedRun, load_run
 from xlm_runtime.saved_config import saved_config
 
@@ -61,7 +61,7 @@ class LoadedModel:
         Args:
             prompts: texts to be continued, answered or, with markers such as ``<mask:3>``, filled in; None: texts from
                 nothing.
-            num_samples: how many of those; 1 if nothing is said.
+            num_samples: how many of those, 1 if nothing is said; of prompts, the first so many.
             batch_size: prompts a batch; None: the configured one. It changes no text.
             options: of the model's predictor, for this call: ``temperature=0.8, seed=1``.
 
@@ -70,13 +70,11 @@ class LoadedModel:
 
         Raises:
             DataError: a prompt that is empty, no text, too long, or not in the model's vocabulary; a malformed marker.
-            ConfigError: an option out of its range; markers, or no prompt, where the model has no use for that.
+            ConfigError: no list of texts; no number of samples; an option out of its range; markers, or no prompt,
+                where the model has no use for that.
             UnknownKeyError: the predictor has no such option.
         """
-        if prompts is None:
-            asked: list[Prompt] = [NOTHING] * (1 if num_samples is None else num_samples)
-        else:
-            asked = [parse(text, f"prompts, number {n}") for n, text in enumerate(_texts(prompts), 1)]
+        asked = _asked(prompts, num_samples)
         if not asked:
             return []
         cfg = copy.deepcopy(self.cfg)
@@ -119,6 +117,7 @@ def load(source: str | Path, **overrides: Any) -> LoadedModel:
     Raises:
         CheckpointError: there is no such thing, or it cannot be read.
         DiscoveryError: the model's package is not found.
+        UnknownKeyError: an override that the configuration has no key for.
     """
     quiet()
     activate(discover().models)
@@ -132,8 +131,12 @@ def load(source: str | Path, **overrides: Any) -> LoadedModel:
         )
     key = "run_dir" if is_run else "ckpt_path"
     with saved_config([f"{key}={text}"]) as directory:
-        cfg = OmegaConf.load(directory / "config.yaml")
+        file = directory / f"{PRIMARY}.yaml"
+        cfg, keys = OmegaConf.load(file), known_keys((), file)
     assert isinstance(cfg, DictConfig)
+    for name in overrides:
+        if name not in keys:
+            raise UnknownKeyError(f"load: the configuration of {text} has no key '{name}'. {did_you_mean(name, keys)}")
     with open_dict(cfg):
         for name, value in {"ckpt_path": None, **overrides, key: text}.items():
             OmegaConf.update(cfg, name, value, merge=False)
@@ -141,5 +144,14 @@ def load(source: str | Path, **overrides: Any) -> LoadedModel:
     return LoadedModel(cfg)
 
 
-def _texts(prompts: Sequence[str]) -> Sequence[str]:
-    return [prompts] if isinstance(prompts, str) else prompts
+def _asked(prompts: Sequence[str] | None, num_samples: int | None) -> Sequence[Prompt]:
+    if num_samples is not None and (type(num_samples) is not int or num_samples < 0):
+        raise ConfigError(f"num_samples is {num_samples!r}; expected a whole number, at least 0, or None.")
+    if prompts is None:
+        return [NOTHING] * (1 if num_samples is None else num_samples)
+    if isinstance(prompts, Iterable):
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if not prompts:
+            return []
+    found = asked_for(prompts)
+    return found.prompts[:num_samples] if found else []

@@ -93,7 +93,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 
 def explain(error: Exception, overrides: Sequence[str] = (), saved: Path | None = None) -> ConfigError:
     """An exception of composing as one of ours; ``saved`` is the configuration that was overridden, if not composed."""
-    return config_errors.explain(error, overrides, lambda: _known_keys(overrides, saved))
+    return config_errors.explain(error, overrides, lambda: known_keys(overrides, saved))
 
 
 def check_keys(cfg: DictConfig) -> None:
@@ -156,7 +156,8 @@ def check_values(cfg: DictConfig) -> None:
         )
 
 
-def _known_keys(overrides: Sequence[str], saved: Path | None) -> list[str]:
+def known_keys(overrides: Sequence[str], saved: Path | None) -> list[str]:
+    """Dotted keys that may be set: of the file ``saved``, or of what is composed with the groups that words choose."""
     groups = group_names()
     if saved is not None:
         return [*_flatten(OmegaConf.load(saved)), *groups]

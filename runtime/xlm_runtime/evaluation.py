@@ -23,6 +23,9 @@ Evaluator = Callable[[list[Row]], Mapping[str, Any]]
 #: Of every evaluation that has rows.
 ALWAYS: dict[str, Evaluator] = {"length": length, "diversity": diversity}
 
+#: Fewer do not say how batches differ: of three draws the bootstrap sees ten different means.
+FEWEST_BATCHES = 10
+
 _EXPECTED = "Expected evaluators=[package.module.function], or nodes with _target_ and the settings of one."
 
 
@@ -128,7 +131,7 @@ def with_intervals(
 def _estimate(terms: Terms) -> Estimate | None:
     pairs = [(value, weight) for value, weight in zip(terms.values, terms.weights, strict=True) if weight > 0]
     values = [value for value, _ in pairs]
-    if len(pairs) < 2:  # one batch does not say how batches differ
+    if len(pairs) < (2 if terms.per_row else FEWEST_BATCHES):
         return None
     if terms.per_row and set(values) <= {0.0, 1.0} and all(weight == 1 for _, weight in pairs):
         return wilson(round(sum(values)), len(values))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from xlm_runtime.errors import CheckpointError, ConfigError
 from xlm_runtime.files import write_text
 from xlm_runtime.model_card import model_card
 from xlm_runtime.options import check_choice
+from xlm_runtime.report.run_files import read_run
+from xlm_runtime.report.run_report import intervals
 from xlm_runtime.saved import SavedRun
 
 FORMATS = ("xlm", "transformers")
@@ -133,19 +134,16 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return plain
 
 
-def _metrics(run_dir: Path, step: int) -> dict[str, dict[str, Any]]:
+def _metrics(run_dir: Path, step: int) -> list[list[str]]:
     """What eval found of the weights of this step; of another step's, the card would say what is not so."""
-    found = {}
-    for split in ("train", "val", "test"):
-        file = run_dir / f"metrics-{split}.json"
-        if file.is_file():
-            try:
-                metrics = dict(json.loads(file.read_text(encoding="utf-8")))
-            except ValueError:
-                continue
-            if metrics.get("step") == step:
-                found[split] = metrics
-    return found
+    cells = []
+    for found in read_run(run_dir).metrics:
+        if found.file == f"metrics-{found.split}.json" and found.step == step:
+            known = intervals(found, ())
+            for name, value in found.values.items():
+                interval = f"{known[name].low:.4g} – {known[name].high:.4g}" if name in known else ""
+                cells.append([found.split, name, f"{value:.6g}", interval, found.means.get(name, "")])
+    return cells
 
 
 def _transformers_model(cfg: DictConfig, model: nn.Module, tokenizer: Any) -> Any:

@@ -24,7 +24,7 @@ from xlm_runtime.discovery import Discovery, activate, discover
 from xlm_runtime.errors import DiscoveryError, UnknownKeyError, XlmError, did_you_mean
 from xlm_runtime.exits import exit_without_reader, report
 from xlm_runtime.files import plain_disk_faults
-from xlm_runtime.jobs import JOBS, ON_SAVED_RUNS
+from xlm_runtime.jobs import JOBS, ON_FILES, ON_SAVED_RUNS
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.locate import locate
 from xlm_runtime.saved_config import as_additions, last_value, saved_config
@@ -146,6 +146,10 @@ def _hydra(
             quiet()  # behind the import, in which Lightning sets its own level
             with plain_disk_faults():
                 result = job(cfg)
+            if cfg.job_type not in JOBS:  # a model's command, which need not know of reports
+                from xlm_runtime.report.run_report import report_of_run  # not for jobs that need no pages
+
+                report_of_run(Path(cfg.run_dir))
         except XlmError as error:
             _stop(error)
         except (HydraException, OmegaConfBaseException) as error:
@@ -188,7 +192,7 @@ def _hydra_environment(arguments: Sequence[str]) -> Iterator[None]:
 
 def _separate_sweep_jobs(cfg: DictConfig, overrides: Sequence[str], on_saved_run: bool) -> None:
     """A directory for each job of a sweep; jobs on one saved run write files of other names."""
-    if HydraConfig.get().mode is not RunMode.MULTIRUN:
+    if HydraConfig.get().mode is not RunMode.MULTIRUN or cfg.job_type in ON_FILES:
         return
     keys = [key for key in sweeps.swept(overrides) if not (on_saved_run and key == "split")]  # files bear its name
     name = sweeps.job_label(HydraConfig.get().overrides.task, keys)

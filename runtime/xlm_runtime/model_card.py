@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: What of a dataset's settings a reader wants to know.
@@ -16,7 +16,7 @@ def model_card(
     name: str,
     step: int,
     parameters: int,
-    metrics: Mapping[str, Mapping[str, Any]],
+    metrics: Sequence[Sequence[str]],
     version: str,
     transformers_class: str | None = None,
     repo_id: str | None = None,
@@ -28,7 +28,7 @@ def model_card(
         name: of the model.
         step: of the optimizer.
         parameters: how many.
-        metrics: by split, as ``job_type=eval`` found them.
+        metrics: that ``job_type=eval`` found: of each its split, name, value, 95 % interval, and what it is.
         version: of the runtime.
         transformers_class: that loads it, for an export of that format.
         repo_id: where it is on the hub.
@@ -49,7 +49,7 @@ def model_card(
     dataset = cfg.get("dataset") or {}
     lines += [f"- {key}: `{json.dumps(dataset[key], default=str)}`" for key in _DATA if dataset.get(key) is not None]
     lines += ["", "## Metrics", ""]
-    lines += _metrics(metrics) or ["None are recorded: `xlm job_type=eval` measures them.", ""]
+    lines += _table(metrics) or ["None are recorded: `xlm job_type=eval` measures them.", ""]
     lines += ["## Training", ""]
     lines += [
         f"- {key}: `{value}`"
@@ -68,14 +68,9 @@ def _target(cfg: Mapping[str, Any], key: str) -> str:
     return str((cfg.get(key) or {}).get("_target_", "unknown"))
 
 
-def _metrics(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    rows = [
-        f"| {split} | {name.removeprefix(f'{split}/')} | {value:.6g} |"
-        for split, values in metrics.items()
-        for name, value in values.items()
-        if isinstance(value, int | float) and name != "step"
-    ]
-    return ["| split | metric | value |", "|---|---|---|", *rows, ""] if rows else []
+def _table(metrics: Sequence[Sequence[str]]) -> list[str]:
+    rows = [f"| {' | '.join(cells)} |" for cells in metrics]
+    return ["| split | metric | value | 95 % interval | |", "|---|---|---|---|---|", *rows, ""] if rows else []
 
 
 def _use(transformers_class: str | None, repo_id: str | None) -> list[str]:

@@ -23,6 +23,7 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 CONFIG = "config.yaml"
+LOADED = "loaded.yaml"
 END = "finished.json"
 LOCK = ".lock"
 
@@ -162,6 +163,15 @@ def save_config(run_dir: Path, cfg: DictConfig) -> None:
         write_text(run_dir / CONFIG, OmegaConf.to_yaml(cfg))
     except OSError as error:
         raise _unwritable(run_dir / CONFIG, error) from error
+
+
+def save_loaded_config(run_dir: Path, cfg: DictConfig) -> None:
+    """Write ``loaded.yaml``, for the report, where a model that was trained elsewhere is evaluated.
+
+    Not as ``config.yaml``, which would make a run of the directory.
+    """
+    if not (run_dir / CONFIG).is_file():
+        write_text(run_dir / LOADED, OmegaConf.to_yaml(cfg))
 
 
 def read_config(file: Path) -> dict[str, Any]:

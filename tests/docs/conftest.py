@@ -7,6 +7,7 @@ import pytest
 import warm
 from documents import blocks
 from fresh_machine import Machine, publish_template, without_models
+from hub_server import hub_server
 from page_runner import check, run_page
 
 
@@ -32,14 +33,14 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, template: Path, installed: Path, cache: Path, server: str) -> Callable[[Path], None]:
+def run(tmp_path: Path, template: Path, installed: Path, cache: Path, server: str) -> Iterator[Callable[[Path], None]]:
     """``run(page)``: all of its commands, in their order, on a fresh machine."""
 
-    def run(page: Path) -> None:
-        compared = [
-            check(page, block, printed)
-            for block, printed in run_page(page, Machine(tmp_path, template, installed, cache, server))
-        ]
-        assert len(compared) == sum(block.kind == "output" for block in blocks(page))
+    with hub_server("hf_...") as hub:
 
-    return run
+        def run(page: Path) -> None:
+            machine = Machine(tmp_path, template, installed, cache, server, hub.address)
+            compared = [check(page, block, printed) for block, printed in run_page(page, machine)]
+            assert len(compared) == sum(block.kind == "output" for block in blocks(page))
+
+        yield run

@@ -63,7 +63,7 @@ class Printed:
 class Machine:
     """One page's machine. Blocks run one after the other, as in one shell: directory and variables carry over."""
 
-    def __init__(self, place: Path, template: Path, installed: Path, cache: Path, server: str) -> None:
+    def __init__(self, place: Path, template: Path, installed: Path, cache: Path, server: str, hub: str) -> None:
         self.home = place / "home"
         self.work = self.home / "projects"
         self.work.mkdir(parents=True)
@@ -74,6 +74,7 @@ class Machine:
             "LC_ALL": "C.UTF-8",
             "TMPDIR": str(_made(place / "tmp")),
             "EXTRAS": str(Path(sys.prefix) / "extras"),  # where a page "installs" an extra of the runtime from
+            "HF_ENDPOINT": hub,
             "OMP_NUM_THREADS": "1",
             "XLM_CACHE_DIR": str(cache),
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",

@@ -14,17 +14,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
 
 from documents import Block, difference
 from fresh_machine import Machine, Printed, publish_template, without_models
+from hub_server import hub_server
 from page_runner import run_page
 from warm import serve
 
 
 def main(pages: list[Path]) -> None:
     """Rewrite each page in place."""
-    with tempfile.TemporaryDirectory() as directory, serve() as server:
+    with tempfile.TemporaryDirectory() as directory, serve() as server, hub_server("hf_...") as hub:
         place = Path(directory)
         template, installed = publish_template(place / "template"), without_models(place / "installed")
         for number, page in enumerate(pages):
-            results = list(run_page(page, Machine(place / str(number), template, installed, place / "cache", server)))
+            machine = Machine(place / str(number), template, installed, place / "cache", server, hub.address)
+            results = list(run_page(page, machine))
             print(f"{page}: {_rewrite(page, results)} of {len(results)} blocks rewritten")
 
 

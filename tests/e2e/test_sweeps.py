@@ -72,6 +72,19 @@ def test_saved_runs_are_swept_over_each_with_its_own_configuration(project: Path
         assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)  # whatever the batch size
 
 
+def test_rows_are_evaluated_where_they_are(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "job_name=demo").done()
+    for split in ("val", "test"):
+        xlm("job_type=eval", "job_name=demo", f"split={split}").done()
+    words = ("job_name=demo", "split=val,test", "evaluators=[xlm_runtime.evaluators.length]")
+    xlm("-m", "job_type=evaluate_rows", *words).done()
+    entries = json.loads((project / "runs/demo/metrics.json").read_text(encoding="utf-8"))
+    assert [entries[split]["evaluators"] for split in ("val", "test")] == [
+        {"length": {"_target_": "xlm_runtime.evaluators.length"}}
+    ] * 2
+    assert not list((project / "runs/demo").glob("split=*"))
+
+
 def test_what_is_generated_stands_beside_what_was_evaluated(project: Path, xlm: Run) -> None:
     xlm(EXPERIMENT, "job_name=demo").done()
     xlm("job_type=eval", "job_name=demo").done()

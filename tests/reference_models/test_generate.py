@@ -112,7 +112,22 @@ def test_options_hold_for_their_call(runs: Path) -> None:
         loaded.generate(["The cat"], temprature=0.8)
     with pytest.raises(XlmError, match="temperature"):
         loaded.generate(["The cat"], temperature=-1)
-    assert loaded.generate([]) == []
+    assert loaded.generate([]) == loaded.generate(num_samples=0) == []
+
+
+def test_what_python_asks_for_wrongly_is_refused(runs: Path) -> None:
+    loaded = load(runs / "text_arlm", eval_batch_size=2)
+    assert [row["prompt"] for row in loaded.generate(("a", "b", "c"), num_samples=2)] == ["a", "b"]
+    for prompts, words in (([1], "number 1, is 1; expected text"), (7, "prompts is 7; expected a list of texts")):
+        with pytest.raises(ConfigError, match=words):
+            loaded.generate(prompts)  # type: ignore[arg-type]
+    for number in (-1, 1.5, "2", True):
+        with pytest.raises(ConfigError, match=f"num_samples is {number!r}; expected a whole number"):
+            loaded.generate(num_samples=number)  # type: ignore[arg-type]
+    with pytest.raises(UnknownKeyError, match="has no key 'sead'.*Did you mean 'seed'"):
+        load(runs / "text_arlm", sead=3)
+    with pytest.raises(UnknownKeyError, match=r"has no key 'predictor\.temprature'"):
+        load(runs / "text_arlm", **{"predictor.temprature": 3})
 
 
 def test_a_file_of_prompts_is_continued(xlm: Xlm, runs: Path, tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 import torch
 import yaml
+from hub_server import as_client, hub_server
 from safetensors import safe_open
 from safetensors.torch import save_file
 from trained_runs import MODELS, STAR, Xlm
@@ -74,7 +74,9 @@ def test_the_card_is_made_from_the_run(work: Path) -> None:
     head = yaml.safe_load(card.split("---")[1])
     assert head["license"] == "apache-2.0" and head["library_name"] == "xlm-runtime"
     metrics = json.loads((work / "runs" / "text_mdlm" / "metrics-test.json").read_text(encoding="utf-8"))
-    assert f"| test | loss | {metrics['test/loss']:.6g} |" in card
+    row = re.search(rf"\| test \| loss \| {metrics['test/loss']:.6g} \|(.*)\|(.*)\|\n", card)
+    assert row is not None and row[2].strip() == "nats per token, a bound from above: the NELBO"
+    assert re.search(r"\| test \| exact_match \| \S+ \| \S+ – \S+ \|  \|\n", card)
     for words in ("# text_mdlm", "`xlm_runtime.datasets.pydoc.PydocTopics`", "block_size: `48`", "for 1 steps"):
         assert words in card
     assert str(work) not in card
@@ -252,35 +254,18 @@ def test_a_configuration_that_would_run_anything_is_refused(
 
 
 def test_a_run_is_pushed_and_comes_back(xlm: Xlm, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a stand-in for the hub's client; ``tests/runtime/test_hub.py`` has what the hub itself answers."""
-    pushed: dict[str, Any] = {}
-
-    class Api:
-        def whoami(self) -> dict[str, str]:
-            return {"name": "me"}
-
-        def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> str:
-            pushed.update(private=private, exist_ok=exist_ok)
-            return f"https://hub.example/{repo_id}"
-
-        def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
-            shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
-
-    def fetched(repo_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
-        pushed["revision"] = revision
-        return str(tmp_path / "hub" / repo_id)
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
-    code, out, err = xlm("job_type=push_to_hub", f"run_dir={work}/runs/text_arlm", "repo_id=me/writes")
-    assert code == 0, err
-    assert "to https://hub.example/me/writes (private)" in out
-    card = (tmp_path / "hub" / "me" / "writes" / "README.md").read_text(encoding="utf-8")
-    assert 'load("hf://me/writes")' in card and "# writes" in card and "license: unknown" in card
-    code, out, err = xlm("job_type=generate", "ckpt_path=hf://me/writes@v1", "prompts=['The cat']")
-    assert code == 0, err
-    assert pushed == {"private": True, "exist_ok": False, "revision": "v1"}
-    rows = [load(place).generate(["The cat"])[0]["ids"] for place in ("hf://me/writes", work / "runs" / "text_arlm")]
+    with hub_server() as server:
+        as_client(server, monkeypatch, tmp_path)
+        code, out, err = xlm("job_type=push_to_hub", f"run_dir={work}/runs/text_arlm", "repo_id=me/writes")
+        assert code == 0, err
+        assert f"to {server.address}/me/writes (private)" in out and server.private == {"me/writes"}
+        *_, files = server.repositories["me/writes"].values()
+        card = files["README.md"].decode()
+        assert 'load("hf://me/writes")' in card and "# writes" in card and "license: unknown" in card
+        code, out, err = xlm("job_type=generate", "ckpt_path=hf://me/writes@main", "prompts=['The cat']")
+        assert code == 0, err
+        places = ("hf://me/writes", work / "runs" / "text_arlm")
+        rows = [load(place).generate(["The cat"])[0]["ids"] for place in places]
     assert rows[0] == rows[1]
 
 

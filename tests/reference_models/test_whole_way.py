@@ -26,7 +26,9 @@ def test_train_eval_generate_export_and_generate_from_the_export(xlm: Xlm, model
         assert code == 0, err
         return out
 
-    done("job_type=train", f"job_name={model}", f"experiment=star_easy_{model}", "debug=overfit", *SMALL)
+    printed = done("job_type=train", f"job_name={model}", f"experiment=star_easy_{model}", "debug=overfit", *SMALL)
+    parameters = re.search(r"([\d,]+) parameters", printed)
+    assert parameters is not None and int(parameters[1].replace(",", "")) <= 1_000_000
     done("job_type=eval", f"job_name={model}")
     run = Path("runs") / model
     metrics = json.loads((run / "metrics-test.json").read_text(encoding="utf-8"))

@@ -25,11 +25,23 @@ def test_metrics_curves_and_differing_settings(here: Path) -> None:
     found = compare(find_runs(["narrow", str(here / "runs/wide")]))
     assert found.names == ["narrow", "wide"]
     assert found.settings == {"seed": [1, 2], "model.width": [4, 64]}
-    value, interval = found.metrics["test/exact_match"][0] or (None, None)
-    assert value == pytest.approx(1 / 3) and interval is not None and interval.count == 3
-    assert [each and each[0] for each in found.metrics["val/loss"]] == pytest.approx([0.2, 0.05])
+    cell = found.metrics["test/exact_match"][0]
+    assert cell is not None and cell.value == pytest.approx(1 / 3) and cell.means is None
+    assert cell.estimate is not None and cell.estimate.count == 3
+    assert [each and each.value for each in found.metrics["val/loss"]] == pytest.approx([0.2, 0.05])
     assert [each.title for each in found.charts] == ["train/loss", "val/loss", "train/lr", "val/exact_match"]
     assert all([line.label for line in each.lines] == ["narrow", "wide"] for each in found.charts)
+
+
+def test_exact_is_told_from_a_bound(here: Path) -> None:
+    for name, words in (("narrow", "exact"), ("wide", "a bound")):
+        with (here / f"runs/{name}/config.yaml").open("a", encoding="utf-8") as file:
+            file.write(f"metrics: {{lm: {{loss: {{means: {words}}}}}, prediction: 3}}\n")
+    found = compare(find_runs(["narrow", "wide"]))
+    for name in ("test/loss", "val/loss"):
+        assert [each and each.means for each in found.metrics[name]] == ["exact", "a bound"]
+    text = write_comparison(here / "runs/compare.html", found).read_text(encoding="utf-8")
+    assert '0.15 <span class="soft">a bound</span>' in text
 
 
 def test_a_run_of_which_little_is_left(here: Path) -> None:

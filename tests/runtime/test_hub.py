@@ -1,85 +1,26 @@
-"""The hub: a stand-in answers as the real one does where it refuses; what is uploaded and fetched is watched."""
+"""The hub: a stand-in answers as the real one does, where it takes and gives, and where it refuses."""
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
+from hub_server import HubServer, as_client, hub_server
 from huggingface_hub import constants
 
 from xlm_runtime import hub
 from xlm_runtime.errors import CheckpointError, ConfigError
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Knows user "me" with the token "good", and the repositories of ``taken``."""
-
-    taken = ("me/taken",)
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.server.asked.append(f"GET {self.path}")  # type: ignore[attr-defined]
-        if self.path == "/api/whoami-v2":
-            self._answer(200, {"name": "me"}) if self._token() == "Bearer good" else self._answer(401, {"error": "no"})
-        elif any(f"/api/models/{name}/" in self.path for name in self.taken):
-            self._answer(404, {"error": "Revision not found"}, "RevisionNotFound")
-        else:
-            self._answer(404, {"error": "Repository not found"}, "RepoNotFound")
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(f"POST {self.path} {json.dumps(body, sort_keys=True)}")  # type: ignore[attr-defined]
-        name = f"{body.get('organization', 'me')}/{body.get('name')}"
-        if self.path == "/api/repos/create" and name in self.taken:
-            self._answer(409, {"error": "You already created this model repo"})
-        elif self.path == "/api/repos/create" and name.startswith("me/"):
-            self._answer(200, {"url": f"http://127.0.0.1:{self.server.server_port}/{name}"})
-        elif self.path == "/api/repos/create":
-            self._answer(403, {"error": "You have no right"})
-        else:
-            self._answer(500, {"error": "broken"})
-
-    def do_DELETE(self) -> None:
-        self.server.asked.append(f"DELETE {self.path}")  # type: ignore[attr-defined]
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self._answer(200, {})
-
-    def _token(self) -> str:
-        return str(self.headers.get("Authorization"))
-
-    def _answer(self, status: int, content: dict[str, Any], code: str | None = None) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        if code:
-            self.send_header("X-Error-Code", code)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
-    """What the stand-in was asked; the hub's client talks to it, with a good token."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.asked = []  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setenv("HF_TOKEN", "good")
-    yield server.asked  # type: ignore[attr-defined]
-    server.shutdown()
-    server.server_close()
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A hub that has me/taken; the hub's client talks to it, with a good token."""
+    with hub_server() as server:
+        server.repositories["me/taken"] = {"0" * 40: {}}
+        as_client(server, monkeypatch, tmp_path)
+        yield server
 
 
 @pytest.fixture
@@ -102,52 +43,69 @@ def test_an_address_that_is_none_is_refused(uri: str) -> None:
         hub.fetch(uri)
 
 
-def test_without_a_token_nothing_is_made(asked: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_token_nothing_is_made(server: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(CheckpointError, match="no token for the hub: set HF_TOKEN"):
         hub.push(folder, "me/new", private=True)
-    assert asked == []
+    assert not any(line.startswith("POST") for line in server.asked)
 
 
-def test_a_bad_token_makes_nothing(asked: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "bad")
+def test_a_bad_token_makes_nothing(server: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_bad")
     with pytest.raises(CheckpointError, match="refuses the token"):
         hub.push(folder, "me/new", private=True)
-    assert "GET /api/whoami-v2" in asked and not any(line.startswith("POST") for line in asked)
+    assert "GET /api/whoami-v2" in server.asked and not any(line.startswith("POST") for line in server.asked)
 
 
-def test_a_taken_name_is_refused_and_left_alone(asked: list[str], folder: Path) -> None:
+def test_a_taken_name_is_refused_and_left_alone(server: HubServer, folder: Path) -> None:
     with pytest.raises(CheckpointError, match="me/taken: the name is taken on the hub"):
         hub.push(folder, "me/taken", private=True)
-    assert asked[-1].startswith("POST /api/repos/create")
+    assert server.asked[-1] == "POST /api/repos/create" and server.repositories == {"me/taken": {"0" * 40: {}}}
 
 
-def test_somebody_elses_name_is_refused(asked: list[str], folder: Path) -> None:
+def test_somebody_elses_name_is_refused(server: HubServer, folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"refuses the token \(403\)"):
         hub.push(folder, "you/new", private=True)
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_a_folder_is_uploaded_in_one_commit(
-    asked: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, private: bool
+def test_a_folder_is_uploaded_in_one_commit_and_fetched_whole(server: HubServer, folder: Path, private: bool) -> None:
+    weights = bytes(range(256)) * 40
+    (folder / "model.safetensors").write_bytes(weights)
+    assert hub.push(folder, "me/new", private) == f"{server.address}/me/new"
+    empty, first = server.repositories["me/new"]
+    assert server.repositories["me/new"][first] == {"README.md": b"# A card\n", "model.safetensors": weights}
+    assert ("me/new" in server.private) is private
+    for revision in ("", "@main", f"@{first}"):
+        fetched = hub.fetch(f"hf://me/new{revision}")
+        assert {file.name: file.read_bytes() for file in fetched.iterdir()} == server.repositories["me/new"][first]
+    assert not hub.fetch(f"hf://me/new@{empty}").exists()  # of the commit before, nothing
+
+
+def test_what_is_private_is_not_shown_to_others(
+    server: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uploads: list[dict[str, Any]] = []
-    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", lambda self, **given: uploads.append(given))
-    assert hub.push(folder, "me/new", private) == f"{constants.ENDPOINT}/me/new"
-    assert f'"visibility": "{"private" if private else "public"}"' in asked[-1]
-    assert [(upload["repo_id"], upload["folder_path"]) for upload in uploads] == [("me/new", folder)]
+    hub.push(folder, "me/new", private=True)
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(CheckpointError, match="no such repository, or does not show it to you"):
+        hub.fetch("hf://me/new")
 
 
-def test_what_could_not_be_uploaded_leaves_no_repository(
-    asked: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(self: Any, **_: Any) -> None:
-        raise ConnectionError("the line is dead")
+def test_no_code_and_no_pickle_is_fetched(server: HubServer) -> None:
+    files = {"config.yaml": b"a", "model.py": b"a", "pytorch_model.bin": b"a", "best.ckpt": b"a", "x/config.yaml": b"a"}
+    server.repositories["me/taken"]["1" * 40] = files
+    found = [
+        file.relative_to(folder).as_posix() for folder in [hub.fetch("hf://me/taken")] for file in folder.rglob("*")
+    ]
+    assert found == ["config.yaml"]
+    assert not [line for line in server.asked if line.endswith((".py", ".bin", ".ckpt"))]
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", fails)
-    with pytest.raises(CheckpointError, match=r"cannot be reached .the line is dead"):
+
+def test_what_could_not_be_uploaded_leaves_no_repository(server: HubServer, folder: Path) -> None:
+    server.full = True
+    with pytest.raises(CheckpointError, match="me/new: the hub answers with 413"):
         hub.push(folder, "me/new", private=True)
-    assert asked[-1].startswith("DELETE /api/repos/delete")
+    assert server.asked[-1].startswith("DELETE /api/repos/delete") and "me/new" not in server.repositories
 
 
 @pytest.mark.parametrize(
@@ -157,26 +115,13 @@ def test_what_could_not_be_uploaded_leaves_no_repository(
         ("hf://me/taken@v9", "no such revision"),
     ],
 )
-def test_what_the_hub_does_not_have(asked: list[str], uri: str, words: str) -> None:
+def test_what_the_hub_does_not_have(server: HubServer, uri: str, words: str) -> None:
     with pytest.raises(CheckpointError, match=words):
         hub.fetch(uri)
 
 
-def test_no_network_is_said(asked: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_is_said(server: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
     for action in (lambda: hub.fetch("hf://me/taken"), lambda: hub.push(folder, "me/new", True)):
         with pytest.raises(CheckpointError, match="cannot be reached"):
             action()
-
-
-def test_what_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls: list[tuple[str, dict[str, Any]]] = []
-
-    def fetched(repo_id: str, **given: Any) -> str:
-        calls.append((repo_id, given))
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
-    assert hub.fetch("hf://me/x@v1") == hub.fetch("hf://me/x") == tmp_path
-    assert [(name, given["revision"]) for name, given in calls] == [("me/x", "v1"), ("me/x", None)]
-    assert not [pattern for pattern in calls[0][1]["allow_patterns"] if pattern.endswith((".py", ".bin", ".ckpt", "*"))]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from written_runs import HOSTILE, ROWS, write_rows, write_run
 
 from xlm_runtime.report.run_files import is_run, read_run
@@ -30,11 +32,45 @@ def test_a_finished_run(run_dir: Path) -> None:
     assert "finished at step 10" in text and "my_model.parts.Model" in text and "width: 4" in text
     assert text.count("<svg") == 3  # loss, lr, exact_match
     # One of three rows with a truth is right: Wilson's interval, which the value of the same file agrees with.
-    assert "0.061 – 0.792" in row_of(text, "test", "exact_match", "0.3333")
+    assert "0.06149 – 0.7923" in row_of(text, "test", "exact_match", "0.3333")
     assert " – " not in row_of(text, "test", "loss", "0.3")
     assert "best.ckpt" in text
     for cell in ("3 4", "5 3", "nobody knows"):
         assert f'<td class="text">{cell}</td>' in text
+
+
+def test_a_number_says_what_it_is_and_has_one_interval(run_dir: Path) -> None:
+    write_run(run_dir)
+    with (run_dir / "config.yaml").open("a", encoding="utf-8") as file:
+        file.write("metrics: {lm: {loss: {means: a bound from above}}}\n")
+    before = page(run_dir)
+    assert "<td>loss <span class=\"soft\">(a bound from above)</span></td>" in row_of(before, "test", "0.3")
+    assert "<td>exact match</td>" in before  # of the rows, and in the table above by Wilson too
+    # What an evaluation has found of these rows is not counted a second time, in another way.
+    numbers = {
+        "exact_match": {"value": 1 / 3, "low": 0.06, "high": 0.79, "count": 3, "method": "wilson", "unit": "rows"},
+        "length/mean": {"value": 1.5, "low": 1.0, "high": 2.0, "count": 4, "method": "bootstrap", "unit": "rows"},
+    }
+    entry = {"test": {"split": "test", "step": 10, "metrics": numbers}}
+    (run_dir / "metrics.json").write_text(json.dumps(entry), encoding="utf-8")
+    flat = {"step": 10, "test/exact_match": 1 / 3, "test/length/mean": 1.5}
+    (run_dir / "metrics-test.json").write_text(json.dumps(flat), encoding="utf-8")
+    after = page(run_dir)
+    assert "1 – 2" in row_of(after, "length/mean", "4 rows, bootstrap")
+    assert "<td>exact match</td>" not in after and "<td>length</td>" not in after
+    assert row_of(after, "network_calls", "4 rows, mean ± 1.96 s / √n")
+
+
+def test_a_model_from_elsewhere_has_a_configuration_too(run_dir: Path) -> None:
+    write_rows(run_dir / "predictions/test/step=10.jsonl", ROWS)
+    loaded = OmegaConf.create({"seed": 71})
+    report_after(run_dir, loaded=loaded)
+    assert "<td>71</td>" in (run_dir / "report.html").read_text(encoding="utf-8")
+    write_run(run_dir)  # of a run, its own counts
+    (run_dir / "loaded.yaml").unlink()
+    report_after(run_dir, loaded=loaded)
+    assert "<td>71</td>" not in (run_dir / "report.html").read_text(encoding="utf-8")
+    assert not (run_dir / "loaded.yaml").exists()
 
 
 def test_text_is_no_markup(run_dir: Path) -> None:

@@ -199,6 +199,8 @@ def _become(words: dict, streams: list[int]) -> None:
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     site.addsitedir(str(environment / "lib" / version / "site-packages"))
     importlib.invalidate_caches()
+    if "huggingface_hub.constants" in sys.modules:  # read from variables when it was imported
+        importlib.reload(sys.modules["huggingface_hub.constants"])
 
 
 if __name__ == "__main__":

@@ -18,3 +18,6 @@ JOBS: dict[str, tuple[str, str]] = {
 
 #: Jobs that run on a saved model, and need no experiment: the run's own configuration is taken.
 ON_SAVED_RUNS = ("eval", "generate", "export", "push_to_hub")
+
+#: Jobs that read the files of runs where they are: a sweep gives them no directories of their own.
+ON_FILES = ("evaluate_rows", "report", "compare", "list")

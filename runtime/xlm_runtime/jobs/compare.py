@@ -11,7 +11,7 @@ from rich.table import Table
 
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.jobs._console import make_console
-from xlm_runtime.report.comparison import Comparison, compare, find_runs, write_comparison
+from xlm_runtime.report.comparison import Cell, Comparison, compare, find_runs, write_comparison
 from xlm_runtime.report.pages import number, shown
 
 
@@ -21,13 +21,7 @@ def run(cfg: DictConfig) -> Comparison:
     comparison = compare(find_runs(names))
     console = make_console()
     metrics = {
-        name: [
-            ""
-            if found is None
-            else number(found[0]) + (f" ({found[1].low:.3f}-{found[1].high:.3f})" if found[1] else "")
-            for found in values
-        ]
-        for name, values in comparison.metrics.items()
+        name: ["" if found is None else _cell(found) for found in values] for name, values in comparison.metrics.items()
     }
     states = [run.status.partition(":")[0] for run in comparison.runs]
     _show(console, "metric", comparison.names, {"state": states, **metrics})
@@ -43,6 +37,11 @@ def run(cfg: DictConfig) -> Comparison:
         ) from error
     print(f"page: {file}")
     return comparison
+
+
+def _cell(found: Cell) -> str:
+    interval = f" ({found.estimate.low:.4g}-{found.estimate.high:.4g})" if found.estimate else ""
+    return number(found.value) + interval + (f" {found.means}" if found.means else "")
 
 
 def _show(console: Console, first: str, names: list[str], rows: dict[str, list[str]]) -> None:

@@ -61,7 +61,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     print(f"metrics: {run_dir / f'metrics-{name}.json'}")
     if rows is not None:
         print(f"rows:    {file}")
-    report_after(run_dir)
+    report_after(run_dir, loaded=saved.parts.cfg)
     return {f"{split}/{key}": number.value for key, number in numbers.items()}
 
 

@@ -10,6 +10,7 @@ from xlm_runtime.errors import ConfigError
 from xlm_runtime.exporting import check_new, write_folder
 from xlm_runtime.generation import examples_of
 from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.report.run_report import report_of_run
 from xlm_runtime.saved import load_run
 
 
@@ -25,4 +26,5 @@ def run(cfg: DictConfig) -> Path:
     print(
         f"exported {saved.path} (step {saved.step}) to {folder}: {', '.join(sorted(f.name for f in folder.iterdir()))}"
     )
+    report_of_run(Path(cfg.run_dir))
     return folder

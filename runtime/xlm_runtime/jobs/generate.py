@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> list[Row]:
     share = exact_match(rows)
     if share is not None:
         print(f"exact match {share:.3f}")
-    report_after(Path(cfg.run_dir))
+    report_after(Path(cfg.run_dir), loaded=saved.parts.cfg)
     return rows
 
 

@@ -11,6 +11,7 @@ from xlm_runtime import hub
 from xlm_runtime.exporting import write_folder
 from xlm_runtime.generation import examples_of
 from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.report.run_report import report_of_run
 from xlm_runtime.saved import load_run
 
 
@@ -25,4 +26,5 @@ def run(cfg: DictConfig) -> str:
         write_folder(cfg, saved, folder, repo_id)
         url = hub.push(folder, repo_id, private)
     print(f"pushed {saved.path} (step {saved.step}) to {url} ({'private' if private else 'public'})")
+    report_of_run(Path(cfg.run_dir))
     return url

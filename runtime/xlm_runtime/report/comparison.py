@@ -22,13 +22,22 @@ _NAMES = ("job_name", "run_dir", "job_type")
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A run's value of a metric; its interval, and what it is (``means`` of the configuration), where known."""
+
+    value: float
+    estimate: Estimate | None = None
+    means: str | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What several runs have in common rows.
 
     Attributes:
         names: of the runs, no two the same.
         runs: their files.
-        metrics: ``split/metric`` (and label) -> a value for each run, or None; with its interval, or None.
+        metrics: ``split/metric`` (and label) -> a cell for each run, or None.
         charts: one a metric and part, a line a run.
         settings: dotted key -> a value for each run, where these differ; None where a run has no such key.
         without_config: the names of runs whose configuration cannot be read, which are left out of ``settings``.
@@ -36,7 +45,7 @@ class Comparison:
 
     names: list[str]
     runs: list[RunFiles]
-    metrics: dict[str, list[tuple[float, Estimate | None] | None]]
+    metrics: dict[str, list[Cell | None]]
     charts: list[Chart]
     settings: dict[str, list[Any]]
     without_config: list[str]
@@ -104,14 +113,14 @@ def _names(directories: Sequence[Path]) -> list[str]:
     return [str(path) if names.count(name) > 1 else name for path, name in zip(directories, names, strict=True)]
 
 
-def _metrics(runs: Sequence[RunFiles]) -> dict[str, list[tuple[float, Estimate | None] | None]]:
-    rows: dict[str, list[tuple[float, Estimate | None] | None]] = {}
+def _metrics(runs: Sequence[RunFiles]) -> dict[str, list[Cell | None]]:
+    rows: dict[str, list[Cell | None]] = {}
     for place, run in enumerate(runs):
         for found in run.metrics:
             known = intervals(found, run.predictions)
             for name, value in found.values.items():
                 key = f"{found.split}/{name}" + (f" ({found.label})" if found.label else "")
-                rows.setdefault(key, [None] * len(runs))[place] = (value, known.get(name))
+                rows.setdefault(key, [None] * len(runs))[place] = Cell(value, known.get(name), found.means.get(name))
     return dict(sorted(rows.items()))
 
 

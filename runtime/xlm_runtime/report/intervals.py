@@ -13,6 +13,10 @@ Z = 1.959963984540054
 RESAMPLES = 2000
 
 
+#: How the ends of an interval were found, for readers.
+METHODS = {"wilson": "Wilson", "normal": "mean ± 1.96 s / √n", "bootstrap": "bootstrap"}
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over a sample, and the interval around it.
@@ -31,6 +35,11 @@ class Estimate:
     count: int
     method: str = "normal"
     unit: str = "rows"
+
+    @property
+    def counted(self) -> str:
+        """Over what the interval is, and how: ``64 rows, Wilson``."""
+        return f"{self.count:,} {self.unit}, {METHODS.get(self.method, self.method)}"
 
 
 def wilson(hits: int, count: int) -> Estimate:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import yaml
 from xlm_runtime.curves import Series, read_curves
 from xlm_runtime.predictions import Row
 from xlm_runtime.report.intervals import Estimate
-from xlm_runtime.runs import CONFIG, END
+from xlm_runtime.runs import CONFIG, END, LOADED
 
 _ROWS = re.compile(r"step=(\d+)(?:\.(.+))?\.jsonl")
 _METRICS = re.compile(r"metrics-([^.]+)(?:\.(.+))?\.json")
@@ -35,7 +35,15 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Numbers of one split, by name without the split; ``file`` is where they stand, ``estimates`` their intervals."""
+    """Numbers of one split, by name without the split.
+
+    Attributes:
+        file: where they stand.
+        split, step, label: of what they are.
+        values: by name.
+        estimates: the intervals of those that have one.
+        means: what the configuration says that a number is, such as "exact" of a perplexity, where it says so.
+    """
 
     file: str
     split: str
@@ -43,6 +51,7 @@ class Metrics:
     label: str | None
     values: dict[str, float]
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    means: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ class RunFiles:
 
     Attributes:
         directory: where they are.
-        config_text: config.yaml as it stands, None if there is none.
+        config_text: config.yaml as it stands; of a directory in which a model from elsewhere was evaluated,
+            loaded.yaml; None if there is neither.
         config: the same, parsed; empty if it cannot be.
         curves: of metrics.csv: metric -> part -> points.
         last_step: the last one that was logged.
@@ -95,18 +105,22 @@ def is_run(directory: Path) -> bool:
 
 def read_run(directory: Path) -> RunFiles:
     """Read what there is."""
-    text = _text(directory / CONFIG)
+    text = next((text for name in (CONFIG, LOADED) if (text := _text(directory / name)) is not None), None)
+    config = _yaml(text)
     curves = _curves(directory / "metrics.csv")
     steps = [step for series in curves.values() for points in series.values() for step, _ in points]
     end = _json(directory / END)
+    metrics, means = [*_validation(curves, end), *_evaluations(directory)], _means(config)
     return RunFiles(
         directory=directory,
         config_text=text,
-        config=_yaml(text),
+        config=config,
         curves=curves,
         last_step=max(steps, default=None),
         end=end,
-        metrics=[*_validation(curves, end), *_evaluations(directory)],
+        metrics=[
+            replace(found, means={name: means[name] for name in found.values if name in means}) for found in metrics
+        ],
         predictions=list(_predictions(directory)),
         checkpoints=sorted(path.name for path in (directory / "checkpoints").glob("*.ckpt")),
         trajectories=sorted(path.name for path in directory.glob("trajectory*.html")),
@@ -181,6 +195,14 @@ def _estimates(entry: Any, step: int | None) -> dict[str, Estimate]:
             count, method, unit = (number.get(key) for key in ("count", "method", "unit"))
             found[str(name)] = Estimate(value, low, high, _whole(count) or 0, str(method), str(unit))
     return found
+
+
+def _means(config: dict[str, Any]) -> dict[str, str]:
+    """What ``metrics.<kind>.<name>.means`` says, by name."""
+    kinds = config.get("metrics")
+    nodes = [kind for kind in kinds.values() if isinstance(kind, dict)] if isinstance(kinds, dict) else []
+    named = [(name, node.get("means")) for kind in nodes for name, node in kind.items() if isinstance(node, dict)]
+    return {str(name): means for name, means in named if isinstance(means, str)}
 
 
 def _by_split(values: Any) -> dict[str, dict[str, float]]:

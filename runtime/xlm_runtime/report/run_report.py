@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from xlm_runtime.curves import draw
 from xlm_runtime.predictions import Row
 from xlm_runtime.report.charts import Chart, Line, chart
 from xlm_runtime.report.intervals import Estimate, of_mean, wilson
 from xlm_runtime.report.pages import write_page
-from xlm_runtime.report.run_files import Metrics, Predictions, RunFiles, read_run
+from xlm_runtime.report.run_files import Metrics, Predictions, RunFiles, is_run, read_run
+from xlm_runtime.runs import save_loaded_config
 
 FILE = "report.html"
 
@@ -45,23 +48,35 @@ def write_report(run_dir: Path) -> Path:
         settings=[(key, value) for key in (*_FIRST, *_FURTHER) if (value := select(run.config, key)) is not None],
         charts=charts(run),
         metrics=[(found, intervals(found, run.predictions)) for found in run.metrics],
-        rows=[(found, estimates(found.rows)) for found in run.predictions],
+        rows=[(found, _further(found, run.metrics)) for found in run.predictions],
         samples=[(found, samples(found.rows)) for found in run.predictions if found.rows],
         cut=_cut,
     )
 
 
-def report_after(run_dir: Path, curves: bool = False) -> None:
-    """Write the report at the end of a job, and ``curves.png`` of one that trained. What goes wrong here is said in one
-    line, and ends nothing.
+def report_after(run_dir: Path, curves: bool = False, loaded: DictConfig | None = None) -> None:
+    """Write the report at the end of a job. What goes wrong here is said in one line, and ends nothing.
+
+    Args:
+        run_dir: the directory.
+        curves: draw ``curves.png`` too, of a job that trained.
+        loaded: the configuration of what was evaluated; kept where the model was trained elsewhere.
     """
     try:
         if curves:
             draw(run_dir)
+        if loaded is not None:
+            save_loaded_config(run_dir, loaded)
         write_report(run_dir)
     except Exception as error:  # whatever it is: the job has done its work
         words = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"The report of {run_dir} could not be written ({words}). The job itself is done.", file=sys.stderr)
+
+
+def report_of_run(run_dir: Path) -> None:
+    """The same at the end of a job that writes nothing else there: only if a run is."""
+    if is_run(run_dir):
+        report_after(run_dir)
 
 
 def select(config: Any, key: str) -> Any:
@@ -102,6 +117,14 @@ def estimates(rows: Sequence[Row]) -> dict[str, tuple[str, Estimate]]:
         elif key not in ("index", "seed") and values and all(_is_number(value) for value in values):
             found[key] = ("mean", of_mean(values))
     return found
+
+
+def _further(found: Predictions, metrics: Sequence[Metrics]) -> dict[str, tuple[str, Estimate]]:
+    """The estimates of rows, less those that an evaluation of these rows has found: a number has one interval."""
+    of = [m for m in metrics if (m.split, m.label, m.step) == (found.split, found.label, found.step)]
+    known = {name for each in of for name in each.estimates}
+    same = {"exact match": "exact_match", "length": "length/mean"}
+    return {name: each for name, each in estimates(found.rows).items() if same.get(name, name) not in known}
 
 
 def samples(rows: Sequence[Row]) -> list[Group]:
