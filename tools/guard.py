@@ -112,7 +112,7 @@ def losses(checkout: Path, since: str, tag: str, point: str, directory: Path) ->
 
 
 def copier(words: list[str], cwd: Path) -> None:
-    command = [sys.executable, "-m", "copier", words[0], "--quiet", "--defaults", *words[1:]]
+    command = ["copier", words[0], "--quiet", "--defaults", *words[1:]]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"guard: {' '.join(command)} in {cwd} failed:\n{done.stderr}")

@@ -87,7 +87,11 @@ class Machine:
         }
         scripts = _make_environment(self.home / "venv", installed)
         self._xlm, self._server = scripts / "xlm", server
-        self._environment["PATH"] = os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])
+        first = _made(place / "programs")  # as those of the environment, but that they import no library anew
+        warm.install_python(first / "python", scripts / "python", server, files=True)
+        warm.install(first / "copier", scripts / "python", server, "copier")
+        path = [str(first), str(scripts), os.environ.get("PATH", os.defpath)]
+        self._environment["PATH"] = os.pathsep.join(path)
 
     def run(self, block: Block) -> Printed:
         """Run a block of commands where the last one ended."""

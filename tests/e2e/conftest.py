@@ -82,12 +82,19 @@ def xlm(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """``xlm`` as a program of its own that has not to import torch anew each time."""
-    path = tmp_path_factory.mktemp("bin") / "xlm"
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory with an ``xlm`` and a ``python`` that import no library anew each time."""
+    directory = tmp_path_factory.mktemp("bin")
     with warm.serve() as server:
-        warm.install(path, Path(sys.executable), server)
-        yield str(path)
+        warm.install(directory / "xlm", Path(sys.executable), server)
+        warm.install_python(directory / "python", Path(sys.executable), server)
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def program(programs: Path) -> str:
+    """``xlm`` as a program of its own."""
+    return str(programs / "xlm")
 
 
 @pytest.fixture

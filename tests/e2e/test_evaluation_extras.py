@@ -72,7 +72,7 @@ def test_mauve_tells_texts_of_the_same_kind_from_others(home: Path, xlm_process:
     assert found["far"]["Mauve/star"] < found["near"]["Mauve/star"]
 
 
-def test_lm_evaluation_harness_on_tasks_of_ones_own(home: Path, xlm_process: Run) -> None:
+def test_lm_evaluation_harness_on_tasks_of_ones_own(home: Path, xlm_process: Run, programs: Path) -> None:
     small = ["model.d_model=32", "model.num_layers=1", "model.num_heads=1", "model.d_ff=64", "dataset.block_size=32"]
     small += ["batch_size=8", "datamodule.limit=16", "trainer.max_steps=1", "trainer.limit_val_batches=0"]
     xlm_process("job_name=writes", "experiment=pydoc_arlm", *small).done()
@@ -86,7 +86,7 @@ def test_lm_evaluation_harness_on_tasks_of_ones_own(home: Path, xlm_process: Run
     words = ["--model", "xlm", "--model_args", "path=runs/writes", "--tasks", *tasks, "--include_path", "tasks"]
     variables = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home / "hf"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "xlm_runtime.lm_eval", "run", *words, "--output_path", "out", "--log_samples"],
+        [str(programs / "python"), "-m", "xlm_runtime.lm_eval", "run", *words, "--output_path", "out", "--log_samples"],
         env=variables,
         capture_output=True,
         text=True,

@@ -19,7 +19,7 @@ from outcomes import Run
 from tiny_models import PARTS, write
 
 EXPERIMENT = "experiment=star_easy_my_model"
-COMMAND = [sys.executable, "-m", "xlm_runtime.cli", EXPERIMENT, "job_name=demo"]
+WORDS = [EXPERIMENT, "job_name=demo"]
 #: Neither a checkpoint nor a validation comes in the way of a run that is stopped after a few steps.
 ENDLESS = [
     "trainer.max_steps=1000000",
@@ -34,11 +34,14 @@ def step_of(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, weights_only=True)["global_step"])
 
 
-def stop(number: int, *words: str) -> tuple[int, str]:
+def started(program: str, *words: str) -> subprocess.Popen[str]:
+    """A run as a process of its own."""
+    return subprocess.Popen([program, *WORDS, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def stop(program: str, number: int, *words: str) -> tuple[int, str]:
     """Send a signal once step 3 is printed; the exit status and what went to stderr."""
-    with subprocess.Popen(
-        [*COMMAND, *ENDLESS, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as run:
+    with started(program, *ENDLESS, *words) as run:
         assert run.stdout is not None and run.stderr is not None
         for line in run.stdout:
             if line.startswith("step 3 "):
@@ -50,8 +53,10 @@ def stop(number: int, *words: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 0), ("SIGUSR1", 0)])
-def test_a_signal_saves_and_says_how_to_continue(project: Path, xlm: Run, name: str, status: int, workers: int) -> None:
-    code, last_words = stop(getattr(signal, name), f"num_workers={workers}")
+def test_a_signal_saves_and_says_how_to_continue(
+    project: Path, xlm: Run, program: str, name: str, status: int, workers: int
+) -> None:
+    code, last_words = stop(program, getattr(signal, name), f"num_workers={workers}")
     step = step_of(project / LAST)
     assert code == status and step >= 3
     expected = f"Stopped by {name} at step {step}; saved. The same command continues from {LAST}."
@@ -75,10 +80,11 @@ HANGS = """\
 
 
 @pytest.mark.parametrize(("name", "status", "workers"), [("SIGTERM", 143, 2), ("SIGINT", 130, 0)])
-def test_a_second_signal_ends_a_run_that_hangs(project: Path, name: str, status: int, workers: int) -> None:
+def test_a_second_signal_ends_a_run_that_hangs(
+    project: Path, program: str, name: str, status: int, workers: int
+) -> None:
     write(project / "my_model/my_model/parts.py", PARTS.replace("    def loss_fn(self, batch):\n", HANGS))
-    words = [*COMMAND, *ENDLESS, f"num_workers={workers}", "checkpoint_every_n_steps=2"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    with started(program, *ENDLESS, f"num_workers={workers}", "checkpoint_every_n_steps=2") as run:
         assert run.stdout is not None and run.stderr is not None
         assert "hangs\n" in iter(run.stdout.readline, "")
         run.send_signal(getattr(signal, name))
@@ -90,22 +96,21 @@ def test_a_second_signal_ends_a_run_that_hangs(project: Path, name: str, status:
         assert run.stderr.read().strip().splitlines()[-1] == expected
 
 
-def test_slurm_is_asked_to_run_the_job_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_is_asked_to_run_the_job_again(project: Path, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scontrol = write(project / "bin/scontrol", '#!/bin/sh\necho "$@" > requeued\n')
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    code, last_words = stop(signal.SIGUSR1)
+    code, last_words = stop(program, signal.SIGUSR1)
     assert code == 0 and "SLURM job 17_3 is requeued." in last_words
     assert (project / "requeued").read_text(encoding="utf-8") == "requeue 17_3\n"
 
 
-def test_a_signal_during_a_validation_stops_after_it(project: Path, xlm: Run) -> None:
+def test_a_signal_during_a_validation_stops_after_it(project: Path, program: str) -> None:
     slow = "    def predict(self, batch):\n        import time; print('predicting', flush=True); time.sleep(2)\n"
     write(project / "my_model/my_model/parts.py", PARTS.replace("    def predict(self, batch):\n", slow))
-    words = [*COMMAND, "trainer.max_steps=8"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    with started(program, "trainer.max_steps=8") as run:
         assert run.stdout is not None and run.stderr is not None
         for line in run.stdout:
             if line == "predicting\n":
@@ -164,7 +169,8 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(project: Path, xlm: Run) ->
     xlm(EXPERIMENT, "job_name=demo").done()
     before = (project / LAST).read_bytes()
     assert len(before) > 9000
-    words = [*COMMAND, "trainer.max_steps=6", "logger=default", "logger.tensorboard=null"]
+    command = [sys.executable, "-m", "xlm_runtime.cli", *WORDS]
+    words = [*command, "trainer.max_steps=6", "logger=default", "logger.tensorboard=null"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=_little_room)
     assert done.returncode == 2, done.stderr
     for expected in (
@@ -213,11 +219,11 @@ def poisoned(project: Path) -> Path:
     return project
 
 
-WORDS = ["job_name=demo", "trainer.max_steps=8", "trainer.val_check_interval=2", "checkpoint_every_n_steps=1"]
+EIGHT = ["job_name=demo", "trainer.max_steps=8", "trainer.val_check_interval=2", "checkpoint_every_n_steps=1"]
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(poisoned: Path, xlm: Run) -> None:
-    result = xlm(EXPERIMENT, *WORDS)
+    result = xlm(EXPERIMENT, *EIGHT)
     result.refused("step 5", "epoch 2, batch 0", "training examples", "the loss", "model.head.weight", "nonfinite=skip")
     for name, step in (("last", 4), ("previous", 3), ("best", 4)):
         contents = torch.load(poisoned / f"runs/demo/checkpoints/{name}.ckpt", weights_only=True)
@@ -226,7 +232,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(poisoned: Path, xlm: Run) -> 
 
 
 def test_a_step_that_is_not_finite_can_be_skipped(poisoned: Path, xlm: Run) -> None:
-    out = xlm(EXPERIMENT, *WORDS, "harness.nonfinite=skip").done()
+    out = xlm(EXPERIMENT, *EIGHT, "harness.nonfinite=skip").done()
     assert "skipped step 5 (epoch 2, batch 0" in out and "1 skipped so far" in out and "finished at step 8" in out
     contents = torch.load(poisoned / LAST, weights_only=True)
     assert all(bool(value.isfinite().all()) for value in contents["state_dict"].values())
@@ -267,11 +273,9 @@ def test_what_does_not_fit_into_memory(project: Path, xlm: Run) -> None:
 
 
 @pytest.mark.parametrize("job", ["eval", "generate"])
-def test_what_does_not_fit_into_memory_in_evaluation(project: Path, xlm: Run, job: str) -> None:
+def test_what_does_not_fit_into_memory_in_evaluation(project: Path, xlm: Run, xlm_process: Run, job: str) -> None:
     xlm(EXPERIMENT, "job_name=demo").done()
     hungry = "    def predict(self, batch):\n        torch.empty(10**15)\n"
     write(project / "my_model/my_model/parts.py", PARTS.replace("    def predict(self, batch):\n", hungry))
-    result = subprocess.run(
-        [*COMMAND[:3], f"job_type={job}", "job_name=demo"], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 2 and "Out of memory: eval_batch_size is 4. Lower eval_batch_size." in result.stderr
+    result = xlm_process(f"job_type={job}", "job_name=demo")
+    result.refused("Out of memory: eval_batch_size is 4. Lower eval_batch_size.")

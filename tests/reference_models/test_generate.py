@@ -124,7 +124,7 @@ def test_what_python_asks_for_wrongly_is_refused(runs: Path) -> None:
     for number in (-1, 1.5, "2", True):
         with pytest.raises(ConfigError, match=f"num_samples is {number!r}; expected a whole number"):
             loaded.generate(num_samples=number)  # type: ignore[arg-type]
-    with pytest.raises(UnknownKeyError, match="has no key 'sead'.*Did you mean 'seed'"):
+    with pytest.raises(UnknownKeyError, match=r"has no key 'sead'.*Did you mean 'seed'"):
         load(runs / "text_arlm", sead=3)
     with pytest.raises(UnknownKeyError, match=r"has no key 'predictor\.temprature'"):
         load(runs / "text_arlm", **{"predictor.temprature": 3})

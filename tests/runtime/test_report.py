@@ -44,7 +44,7 @@ def test_a_number_says_what_it_is_and_has_one_interval(run_dir: Path) -> None:
     with (run_dir / "config.yaml").open("a", encoding="utf-8") as file:
         file.write("metrics: {lm: {loss: {means: a bound from above}}}\n")
     before = page(run_dir)
-    assert "<td>loss <span class=\"soft\">(a bound from above)</span></td>" in row_of(before, "test", "0.3")
+    assert '<td>loss <span class="soft">(a bound from above)</span></td>' in row_of(before, "test", "0.3")
     assert "<td>exact match</td>" in before  # of the rows, and in the table above by Wilson too
     # What an evaluation has found of these rows is not counted a second time, in another way.
     numbers = {

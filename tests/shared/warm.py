@@ -57,9 +57,12 @@ _CLIENT = """\
 import array, json, os, signal, socket, sys
 argv, module = sys.argv, {module!r}
 if module is None:
-    if argv[1:2] != ["-m"] or argv[2:3] not in (["pytest"], ["xlm_runtime.cli"]):
+    if argv[1:2] == ["-m"] and argv[2:3] in (["pytest"], ["xlm_runtime.cli"], ["xlm_runtime.lm_eval"]):
+        argv, module = [argv[0], *argv[3:]], argv[2]
+    elif {files} and argv[1:] and argv[1].endswith(".py"):
+        argv, module = argv[1:], argv[1]
+    else:
         os.execv({python!r}, [{python!r}, *argv[1:]])
-    argv, module = [argv[0], *argv[3:]], argv[2]
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 words = dict(argv=argv, module=module, cwd=os.getcwd(), env=dict(os.environ), umask=os.umask(0))
@@ -85,15 +88,17 @@ def install(program: Path, python: Path, address: str, module: str = "xlm_runtim
     _write(program, python, address, module, python)
 
 
-def install_python(program: Path, python: Path, address: str) -> None:
-    """Make ``program`` an interpreter: ``-m pytest`` and ``-m xlm_runtime.cli`` go to the server, and so do those that
-    they start by ``sys.executable``; all else goes to ``python``.
+def install_python(program: Path, python: Path, address: str, files: bool = False) -> None:
+    """Make ``program`` an interpreter: ``-m pytest`` and ``-m`` with a program of the runtime go to the server, and so
+    do those that they start by ``sys.executable``, and with ``files`` also scripts; all else goes to ``python``.
     """
-    _write(program, python, address, None, program)
+    _write(program, python, address, None, program, files)
 
 
-def _write(program: Path, python: Path, address: str, module: str | None, executable: Path) -> None:
-    text = _CLIENT.format(python=str(python), address=address, module=module, executable=str(executable))
+def _write(
+    program: Path, python: Path, address: str, module: str | None, executable: Path, files: bool = False
+) -> None:
+    text = _CLIENT.format(python=str(python), address=address, module=module, executable=str(executable), files=files)
     program.write_text(text, encoding="utf-8")
     program.chmod(0o755)
 
@@ -161,7 +166,11 @@ def _run(module: str) -> None:
     """Run a module as a program, and end as an interpreter does, less the taking apart of every loaded library."""
     status = 0
     try:
-        runpy.run_module(module, run_name="__main__")
+        if module.endswith(".py"):
+            sys.path.insert(0, str(Path(module).resolve().parent))
+            runpy.run_path(module, run_name="__main__")
+        else:
+            runpy.run_module(module, run_name="__main__")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
@@ -195,12 +204,17 @@ def _become(words: dict, streams: list[int]) -> None:
     known = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
     standard = [p for p in sys.path if p in known or p.endswith((".zip", "lib-dynload"))]
     given = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    sys.path[:] = [*([words["cwd"]] if words["module"] == "pytest" else []), *given, *standard]
+    sys.path[:] = [*([words["cwd"]] if words["module"] in ("pytest", "xlm_runtime.lm_eval") else []), *given, *standard]
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     site.addsitedir(str(environment / "lib" / version / "site-packages"))
     importlib.invalidate_caches()
-    if "huggingface_hub.constants" in sys.modules:  # read from variables when it was imported
+    # What these have read from variables and the directory when they were imported.
+    if "huggingface_hub.constants" in sys.modules:
         importlib.reload(sys.modules["huggingface_hub.constants"])
+    if machine := sys.modules.get("plumbum.machines.local"):  # Copier runs git by it
+        machine.local.env.clear()
+        machine.local.env.update(os.environ)
+        machine.local.cwd.chdir(words["cwd"])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import rendering
 import warm
 from releases import OLDEST, two_releases
 from rendering import succeed
@@ -20,6 +21,14 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         warm.install_python(directory / "python", Path(sys.executable), server)
         warm.install(directory / "copier", Path(sys.executable), server, "copier")
         yield directory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copier(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Every ``copier`` that a test or a script calls is that of ``programs``."""
+    directory = tmp_path_factory.mktemp("copier")
+    (directory / "copier").symlink_to(programs / "copier")
+    rendering.FIRST.append(str(directory))
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,15 @@ LONG_NAME = "autoregressivelanguagemodelwithalongname"
 assert (len(SHORT_NAME), len(LONG_NAME)) == (3, 40)
 
 
+#: Directories with programs that are found before all others.
+FIRST: list[str] = []
+
+
 def run(command: list[str], cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run to the end, whatever the status. Models of the surroundings are out of sight; variables are added."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("XLM_")}
     scripts = str(Path(sys.executable).parent)
-    environment["PATH"] = os.pathsep.join([scripts, environment.get("PATH", "")])
+    environment["PATH"] = os.pathsep.join([*FIRST, scripts, environment.get("PATH", "")])
     if first := variables.pop("programs", ""):  # a directory that is searched before all others
         environment["PATH"] = os.pathsep.join([first, environment["PATH"]])
     return subprocess.run(command, cwd=cwd, env={**environment, **variables}, capture_output=True, text=True)

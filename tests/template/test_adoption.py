@@ -53,10 +53,11 @@ def test_the_model_is_as_it_was_and_the_rest_is_the_templates(adopted: tuple[Pat
     assert "finished at step 2" in trained
 
 
-def test_its_contract_tests_run(adopted: tuple[Path, dict[str, bytes]]) -> None:
+def test_its_contract_tests_run(adopted: tuple[Path, dict[str, bytes]], programs: Path) -> None:
     repository, _ = adopted
     names = ("test_every_config_file_bears_the_name", "test_every_metric_has_a_finite_value")
-    done = run(["python", "-m", "pytest", "-q", "tests/test_contract.py", "-k", " or ".join(names)], repository)
+    python = str(programs / "python")
+    done = run([python, "-m", "pytest", "-q", "tests/test_contract.py", "-k", " or ".join(names)], repository)
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout
 
 

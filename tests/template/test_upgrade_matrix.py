@@ -29,13 +29,13 @@ def old_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkout
 
 
-def upgrade(old_release: Path, change: Callable[[Path], None], place: Path, programs: Path) -> None:
+def upgrade(old_release: Path, change: Callable[[Path], None], place: Path) -> None:
     checkout = place / "xlm-template"
     clone(old_release, checkout)
     change(checkout)
     current = next_tag(checkout)
     release(checkout, current)
-    check_upgrade(Template(checkout, current, programs), OLD, current, "skeleton", False, place)
+    check_upgrade(Template(checkout, current), OLD, current, "skeleton", False, place)
 
 
 def merge_seeds_too(template: Path) -> None:
@@ -70,10 +70,10 @@ BROKEN = [
 
 @pytest.mark.parametrize("change", BROKEN, ids=lambda change: change.__name__)
 def test_a_broken_template_is_noticed(
-    old_release: Path, tmp_path: Path, programs: Path, change: Callable[[Path], None]
+    old_release: Path, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     with pytest.raises(AssertionError):
-        upgrade(old_release, change, tmp_path, programs)
+        upgrade(old_release, change, tmp_path)
 
 
 def move_drop_and_change_last_lines(template: Path) -> None:
@@ -84,5 +84,5 @@ def move_drop_and_change_last_lines(template: Path) -> None:
     replace(template / "template/scripts/verify", 'pytest "$@"\n', 'pytest --quiet "$@"\n')
 
 
-def test_what_a_release_may_do_is_accepted(old_release: Path, tmp_path: Path, programs: Path) -> None:
-    upgrade(old_release, move_drop_and_change_last_lines, tmp_path, programs)
+def test_what_a_release_may_do_is_accepted(old_release: Path, tmp_path: Path) -> None:
+    upgrade(old_release, move_drop_and_change_last_lines, tmp_path)

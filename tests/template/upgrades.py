@@ -26,13 +26,10 @@ Files = dict[str, bytes]
 
 
 class Template:
-    """A repository of releases, and fresh copies of them; a copy is made once for each tag, point and answer.
+    """A repository of releases, and fresh copies of them; a copy is made once for each tag, point and answer."""
 
-    ``programs`` is a directory with a ``copier``.
-    """
-
-    def __init__(self, checkout: Path, current: str, programs: Path) -> None:
-        self.checkout, self.current, self.programs = checkout, current, str(programs)
+    def __init__(self, checkout: Path, current: str) -> None:
+        self.checkout, self.current = checkout, current
         self._copies = checkout.parent / f"{checkout.name}-copies"
         self._copies.mkdir()
 
@@ -42,7 +39,7 @@ class Template:
             answers = {"model_name": NAME, "starting_point": point, "follow_starting_point": str(follow).lower()}
             words = [word for key, value in answers.items() for word in ("-d", f"{key}={value}")]
             command = ["copier", "copy", "--quiet", "--defaults", "--vcs-ref", tag, *words]
-            succeed([*command, str(self.checkout), str(made)], self._copies, programs=self.programs)
+            succeed([*command, str(self.checkout), str(made)], self._copies)
         return made
 
 
@@ -105,7 +102,7 @@ def check_upgrade(template: Template, old: str, new: str, point: str, follow: bo
     release(project, "mine")
 
     def update(*words: str) -> None:
-        succeed(["copier", "update", "--quiet", "--defaults", *words], project, programs=template.programs)
+        succeed(["copier", "update", "--quiet", "--defaults", *words], project)
 
     update("--vcs-ref", new, *trust(template.checkout, old, new))
     found = files_of(project)
