@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loops.fit_loop import _FitLoop
 
 from xlm_runtime.errors import ConfigError, did_you_mean
 
@@ -28,6 +29,34 @@ def validates_now(trainer: pl.Trainer) -> bool:
     loop, data_fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
     # Lightning's own rule, of steps, epochs and time; it has no public name.
     return data_fetcher is not None and trainer.enable_validation and loop._should_check_val_fx(data_fetcher)
+
+
+def ends_now(trainer: pl.Trainer) -> bool:
+    """Whether ``trainer.should_stop`` ends the training behind the batch that is just done."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
+
+
+def end_at_whole_steps(trainer: pl.Trainer) -> None:
+    """Let ``trainer.should_stop``, of ``max_time`` and of every callback, wait for the end of an optimizer step.
+
+    Where gradients are accumulated, Lightning would end behind any batch, and those of the batches since the last step
+    would be lost: no checkpoint holds them, and a continued run would make another step than one that never stopped.
+    """
+    trainer.fit_loop.__class__ = _WholeSteps  # Lightning makes it, and has no other way to say when it may end
+
+
+class _WholeSteps(_FitLoop):
+    @property
+    def _can_stop_early(self) -> bool:
+        return super()._can_stop_early and not self.epoch_loop._should_accumulate()
+
+    def on_run_start(self) -> None:
+        super().on_run_start()
+        # A validation is logged at Lightning's count of steps, which counts its own step after it. A checkpoint that
+        # is made in between lacks that one; a continued run makes up for it if the validation is one of those that
+        # come every so many batches, but not if there was one because training ended.
+        if self.epoch_loop.restarted_on_last and not validates_now(self.trainer):
+            self.epoch_loop._batches_that_stepped += 1
 
 
 def leave_signals_to_us(trainer: pl.Trainer) -> None:

@@ -22,7 +22,7 @@ from xlm_runtime.kept_tokenizer import KeepTokenizer, check_same
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.report.run_report import report_after
 from xlm_runtime.signals import Stopped, requeue
-from xlm_runtime.trainer import check_monitored, plain_exits, writes_nothing
+from xlm_runtime.trainer import check_monitored, end_at_whole_steps, plain_exits, writes_nothing
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -49,6 +49,7 @@ def run(cfg: DictConfig) -> float | None:
     trainer = build_trainer(cfg)
     vars(trainer)["callbacks"].insert(0, KeepTokenizer(parts.tokenizer))
     check_monitored(trainer, parts.harness.logged())
+    end_at_whole_steps(trainer)
     metrics: dict[str, float] = {}
     with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0), _alone(trainer, run_dir):
         if trainer.is_global_zero:
