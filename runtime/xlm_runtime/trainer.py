@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -64,6 +65,14 @@ def leave_signals_to_us(trainer: pl.Trainer) -> None:
     signalled, and wait for the answer. ``LastCheckpoint`` asks now and then.
     """
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+
+def leave_at_once(trainer: pl.Trainer, words: str) -> None:
+    """What a process does last that a signal ends: no other one waits for it, and its words are said."""
+    if trainer.strategy.launcher is not None:  # the processes that this one has started may wait for it for ever
+        trainer.strategy.launcher.kill(signal.SIGKILL)
+    if trainer.is_global_zero:
+        os.write(sys.stderr.fileno(), f"{words}\n".encode())  # print would wait for a thread that hangs in one
 
 
 def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from xlm_runtime.signals import Listener, Stopped
-from xlm_runtime.trainer import ends_now, leave_signals_to_us, validates_now, writes_nothing
+from xlm_runtime.trainer import ends_now, leave_at_once, leave_signals_to_us, validates_now, writes_nothing
 
 #: Steps between two times that several processes ask one another for signals, as asking takes a moment; and seconds,
 #: where steps are long: SLURM gives a run two minutes or less.
@@ -84,13 +82,9 @@ class LastCheckpoint(Checkpoint):
             self._listener.stop()
 
     def _last_words(self, trainer: pl.Trainer, number: int) -> None:
-        if trainer.strategy.launcher is not None:  # the processes that this one has started may wait for it for ever
-            trainer.strategy.launcher.kill(signal.SIGKILL)
-        if trainer.is_global_zero:
-            found = self.file.exists()
-            rest = f"The same command continues from {self.file}." if found else "No checkpoint was saved yet."
-            words = f"Stopped at once by a second signal, {signal.Signals(number).name}. {rest}\n"
-            os.write(sys.stderr.fileno(), words.encode())  # print would wait for a thread that hangs in one
+        found = self.file.exists()
+        rest = f"The same command continues from {self.file}." if found else "No checkpoint was saved yet."
+        leave_at_once(trainer, f"Stopped at once by a second signal, {signal.Signals(number).name}. {rest}")
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         number = self._listener.received
