@@ -124,8 +124,9 @@ def test_torchrun_starts_the_processes_too(place: Path, alone: list[dict[str, fl
 
 
 def test_processes_of_torchrun_do_not_train_apart(place: Path) -> None:
-    with pytest.raises(AssertionError, match=r"Error: torchrun started 2 process.* is 1 x 1 = 1"):
+    with pytest.raises(AssertionError, match=r"Error: torchrun started 2 process.* is 1 x 1 = 1") as caught:
         train(place, "apart", "trainer.max_steps=2", launcher=TORCHRUN)
+    assert str(caught.value).count("Error: torchrun started") == 1
     assert not list((place / "runs").glob("apart/checkpoints/*"))
 
 
