@@ -3,8 +3,8 @@
     python tools/killed.py                                  20 kills, no loader workers
     python tools/killed.py --kills 5 --workers 2 --data stream
 
-Both train ARLM, on star graphs or on a stream of texts, in a directory that is removed afterwards. Most kills come at a
-random moment of training, some while the program still starts. Exits with status 1 unless weights, optimizer,
+Both train ARLM, on star graphs, on texts or on a stream of texts, in a directory that is removed afterwards. Most kills
+come at a random moment of training, some while the program still starts. Exits with status 1 unless weights, optimizer,
 generators, metrics.csv and predictions are equal, bit for bit.
 """
 
@@ -39,18 +39,17 @@ WORDS = (
     "checkpoint_every_n_steps=7",
     "callbacks.progress.seconds=0",
 )
-#: Star graphs, which stand in memory; or texts, read as a stream.
+TEXT = (
+    "experiment=text_arlm",
+    "dataset.path=corpus.jsonl",
+    "dataset.block_size=64",
+    "predictor.max_new_tokens=4",
+)
+#: Star graphs, which stand in memory; texts, whose tokens stand in files; or texts, read as a stream.
 DATA = {
     "star": ("experiment=star_easy_arlm", "dataset.sizes={train: 400, val: 16, test: 8}"),
-    "stream": (
-        "experiment=text_arlm",
-        "dataset.path=corpus.jsonl",
-        "dataset.streaming=true",
-        "dataset.block_size=64",
-        "dataset.stream_window=16",
-        "dataset.eval_documents=8",
-        "predictor.max_new_tokens=4",
-    ),
+    "text": (*TEXT, "dataset.shares={val: 0.1, test: 0.1}", "datamodule.limit=400"),
+    "stream": (*TEXT, "dataset.streaming=true", "dataset.stream_window=16", "dataset.eval_documents=8"),
 }
 
 

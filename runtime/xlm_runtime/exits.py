@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import traceback
+from datetime import timedelta
 from typing import NoReturn
 
 from xlm_runtime.errors import XlmError
+
+#: Seconds after which a process that cannot ask the others prints its error itself.
+_PATIENCE = 5.0
 
 
 def exit_without_reader() -> NoReturn:
@@ -17,10 +22,36 @@ def exit_without_reader() -> NoReturn:
 
 
 def report(error: XlmError) -> None:
-    """Print a user's error: the message alone, or with its traceback under XLM_TRACEBACK=1."""
+    """Print a user's error: the message alone, or with its traceback under XLM_TRACEBACK=1.
+
+    Of the processes that torchrun has started, the first one that has an error prints it.
+    """
+    if _another_says(str(error)):
+        return
     if os.environ.get("XLM_TRACEBACK") == "1":
         traceback.print_exception(error)
     print(f"Error: {_name(error)}{error}", file=sys.stderr)
+
+
+def _another_says(message: str) -> bool:
+    """Whether another process of torchrun's has printed the same message, or is about to."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):  # no torchrun, or a store that may be gone already
+        return False
+    import torch.distributed as dist  # late: the quick ways through the command line do without torch
+
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "")
+    key = f"xlm/error/{attempt}/{hashlib.sha256(message.encode()).hexdigest()}"
+    try:
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            timeout=timedelta(seconds=_PATIENCE),
+            wait_for_workers=False,
+        )
+        return bool(store.add(key, 1) > 1)
+    except (RuntimeError, KeyError, ValueError):  # better said twice than not at all
+        return False
 
 
 def _name(error: XlmError) -> str:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -32,10 +33,15 @@ class Listener:
 
     Python runs a handler between two of its own instructions: never, in a process that waits for another one in vain.
     So a thread reads the signals too.
+
+    Args:
+        at_once: end the process at the first SIGTERM or SIGUSR1 already, as there is nothing new to be saved. SIGINT is
+            left as it was.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: bool = False) -> None:
         self.received = 0
+        self._at_once = at_once
         self._before: dict[int, Any] = {}
         self._pipe = self._woken = -1
 
@@ -43,14 +49,17 @@ class Listener:
         """Listen. Only the main thread may; elsewhere nothing changes.
 
         Args:
-            last_words: called with the number of a second SIGINT or SIGTERM, in a thread; the process ends after it.
+            last_words: called with the number of the signal that ends the process (the first one, or a second SIGINT or
+                SIGTERM), in a thread; the process ends after it.
         """
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in STOPPING}
+            numbers = [number for number in STOPPING if not (self._at_once and number == signal.SIGINT)]
+            self._before = {number: signal.signal(number, self._note) for number in numbers}
             read, self._pipe = os.pipe()
             os.set_blocking(self._pipe, False)
             self._woken = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
-            threading.Thread(target=_watch, args=(read, last_words), daemon=True).start()
+            watch = _watch_first if self._at_once else _watch_second
+            threading.Thread(target=watch, args=(read, last_words), daemon=True).start()
 
     def stop(self) -> None:
         """What was done with these signals before is done again."""
@@ -67,7 +76,35 @@ class Listener:
         self.received = self.received or number
 
 
-def _watch(pipe: int, last_words: Callable[[int], None]) -> None:
+@contextmanager
+def at_once(last_words: Callable[[int], None]) -> Iterator[None]:
+    """End the process at the first SIGTERM or SIGUSR1, but while another Listener listens, which heeds them later.
+
+    Args:
+        last_words: called with its number, in a thread.
+    """
+    listener = Listener(at_once=True)
+    listener.start(last_words)
+    try:
+        yield
+    except Stopped:  # the Listener that has heard the signal goes on, to the end of the process
+        raise
+    except BaseException:
+        listener.stop()
+        raise
+    listener.stop()
+
+
+def _watch_first(pipe: int, last_words: Callable[[int], None]) -> None:
+    """End the process at the first SIGTERM or SIGUSR1; a zero ends this."""
+    while number := os.read(pipe, 1)[0]:
+        if number in STOPPING and number != signal.SIGINT:
+            last_words(number)
+            os._exit(128 + number)
+    os.close(pipe)
+
+
+def _watch_second(pipe: int, last_words: Callable[[int], None]) -> None:
     """End the process at the second signal that asks for it; a zero ends this."""
     first: float | None = None
     while number := os.read(pipe, 1)[0]:

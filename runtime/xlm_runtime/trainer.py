@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loops.fit_loop import _FitLoop
 
 from xlm_runtime.errors import ConfigError, did_you_mean
 
@@ -30,11 +32,47 @@ def validates_now(trainer: pl.Trainer) -> bool:
     return data_fetcher is not None and trainer.enable_validation and loop._should_check_val_fx(data_fetcher)
 
 
+def ends_now(trainer: pl.Trainer) -> bool:
+    """Whether ``trainer.should_stop`` ends the training behind the batch that is just done."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
+
+
+def end_at_whole_steps(trainer: pl.Trainer) -> None:
+    """Let ``trainer.should_stop``, of ``max_time`` and of every callback, wait for the end of an optimizer step.
+
+    Where gradients are accumulated, Lightning would end behind any batch, and those of the batches since the last step
+    would be lost: no checkpoint holds them, and a continued run would make another step than one that never stopped.
+    """
+    trainer.fit_loop.__class__ = _WholeSteps  # Lightning makes it, and has no other way to say when it may end
+
+
+class _WholeSteps(_FitLoop):
+    @property
+    def _can_stop_early(self) -> bool:
+        return super()._can_stop_early and not self.epoch_loop._should_accumulate()
+
+    def on_run_start(self) -> None:
+        super().on_run_start()
+        # A validation is logged at Lightning's count of steps, which counts its own step after it. A checkpoint that
+        # is made in between lacks that one; a continued run makes up for it if the validation is one of those that
+        # come every so many batches, but not if there was one because training ended.
+        if self.epoch_loop.restarted_on_last and not validates_now(self.trainer):
+            self.epoch_loop._batches_that_stepped += 1
+
+
 def leave_signals_to_us(trainer: pl.Trainer) -> None:
     """Switch off what Lightning does before every step of several processes: tell one another whether one was
     signalled, and wait for the answer. ``LastCheckpoint`` asks now and then.
     """
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+
+def leave_at_once(trainer: pl.Trainer, words: str) -> None:
+    """What a process does last that a signal ends: no other one waits for it, and its words are said."""
+    if trainer.strategy.launcher is not None:  # the processes that this one has started may wait for it for ever
+        trainer.strategy.launcher.kill(signal.SIGKILL)
+    if trainer.is_global_zero:
+        os.write(sys.stderr.fileno(), f"{words}\n".encode())  # print would wait for a thread that hangs in one
 
 
 def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:

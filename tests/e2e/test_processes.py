@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import killed
@@ -122,8 +124,9 @@ def test_torchrun_starts_the_processes_too(place: Path, alone: list[dict[str, fl
 
 
 def test_processes_of_torchrun_do_not_train_apart(place: Path) -> None:
-    with pytest.raises(AssertionError, match=r"Error: torchrun started 2 process.* is 1 x 1 = 1"):
+    with pytest.raises(AssertionError, match=r"Error: torchrun started 2 process.* is 1 x 1 = 1") as caught:
         train(place, "apart", "trainer.max_steps=2", launcher=TORCHRUN)
+    assert str(caught.value).count("Error: torchrun started") == 1
     assert not list((place / "runs").glob("apart/checkpoints/*"))
 
 
@@ -164,6 +167,40 @@ def test_every_process_stops_at_the_same_step_and_soon_where_steps_are_long(plac
         assert run.wait(timeout=120) == 0
         [step] = re.findall(r"Stopped by SIGTERM at step (\d+)", run.stderr.read())
         assert int(step) < 10
+
+
+def test_a_signal_before_the_first_step_ends_all_processes(place: Path) -> None:
+    # No quick start here: the second process would be one of the server's, which nobody could kill.
+    command = [sys.executable, "-m", "xlm_runtime.cli", *STAR, *WORDS, *together("ddp"), "job_name=unbegun"]
+    environment = os.environ | {"XLM_CACHE_DIR": str(place / "cache"), "CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        while not started("job_name=unbegun", "hydra.job.name=train_ddp_process_1"):
+            assert run.poll() is None
+            time.sleep(0.1)
+        time.sleep(0.2)  # the first process is told of the other one's number
+        run.send_signal(signal.SIGTERM)  # the other one imports torch for seconds, and the first one waits for it
+        assert run.wait(timeout=60) == 128 + signal.SIGTERM
+        until = time.monotonic() + 5
+        while (left := started("job_name=unbegun")) and time.monotonic() < until:
+            time.sleep(0.1)
+        for number in left:
+            os.kill(number, signal.SIGKILL)
+        assert left == []
+        words = "Stopped at once by SIGTERM. No checkpoint to continue from was saved yet."
+        assert run.stderr.read().strip() == words
+
+
+def started(*words: str) -> list[int]:
+    """The numbers of the processes that were started with all these words, and have not ended."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(
+            OSError
+        ):  # it has ended meanwhile; of one that has ended and is not waited for, no words are left
+            if set(words) <= set(file.read_text(encoding="utf-8", errors="replace").split("\0")):
+                found.append(int(file.parent.name))
+    return found
 
 
 @pytest.mark.parametrize("model", ["ilm", "mdlm"])

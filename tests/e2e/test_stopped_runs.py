@@ -138,6 +138,31 @@ def test_a_run_that_is_killed_ends_like_one_that_is_not(
     assert killed.compare(home / "runs/whole", home / "runs/killed") == []
 
 
+KILLS = """\
+import os
+import signal
+
+import lightning.pytorch as pl
+
+
+class Kills(pl.Callback):
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_step == 25:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_run_on_texts_that_is_killed_ends_like_one_that_is_not(home: Path, xlm_process: Run) -> None:
+    killed.prepare(home)
+    write(home / "kills.py", KILLS)
+    words = [*killed.WORDS, *killed.DATA["text"], "num_workers=2", "trainer.max_steps=45"]
+    xlm_process(*words, "job_name=whole").done()
+    kills = "+callbacks.kills={_target_: kills.Kills}"
+    assert xlm_process(*words, "job_name=killed", kills, PYTHONPATH=str(home)).code == -signal.SIGKILL
+    assert "continued from step 21" in xlm_process(*words, "job_name=killed").done()
+    assert killed.compare(home / "runs/whole", home / "runs/killed") == []
+
+
 def test_what_a_killed_run_had_begun_to_write_is_removed(project: Path, xlm: Run) -> None:
     xlm(EXPERIMENT, "job_name=demo").done()
     rest = write(project / "runs/demo/checkpoints/.last.ckpt.abc.tmp", "half")

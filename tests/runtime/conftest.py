@@ -20,6 +20,14 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A file of 600 documents."""
+    from text_corpus import TEXTS, write  # here: most files of tests do without
+
+    return write(tmp_path / "corpus.jsonl", TEXTS)
+
+
+@pytest.fixture
 def nothing_installed() -> Iterator[None]:
     """Models that happen to be installed beside the runtime do not count here."""
     # In place: pytest's syspath_prepend, undone after this, puts back what it found in the same list.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from xlm_runtime.signals import Listener, Stopped
-from xlm_runtime.trainer import leave_signals_to_us, validates_now, writes_nothing
+from xlm_runtime.trainer import ends_now, leave_at_once, leave_signals_to_us, validates_now, writes_nothing
 
 #: Steps between two times that several processes ask one another for signals, as asking takes a moment; and seconds,
 #: where steps are long: SLURM gives a run two minutes or less.
@@ -59,7 +57,7 @@ class LastCheckpoint(Checkpoint):
         # Of the batches that are accumulated, only the last makes a step; gradients of the others are in no checkpoint.
         self._whole, self._step = step != self._step, step
         last_epoch = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
-        ends = trainer.should_stop or last_epoch or step == trainer.max_steps
+        ends = ends_now(trainer) or last_epoch or step == trainer.max_steps
         self._due = self._due or ends or (step % self.every_n_steps == 0 and step != self._saved_step)
         if validates_now(trainer):
             return
@@ -71,9 +69,9 @@ class LastCheckpoint(Checkpoint):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        if self._due or trainer.should_stop:
+        if self._due or ends_now(trainer):
             self._save(trainer)
-        if self._whole and trainer.global_step != trainer.max_steps and not trainer.should_stop:
+        if self._whole and trainer.global_step != trainer.max_steps and not ends_now(trainer):
             self._stop_if_asked(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -84,13 +82,9 @@ class LastCheckpoint(Checkpoint):
             self._listener.stop()
 
     def _last_words(self, trainer: pl.Trainer, number: int) -> None:
-        if trainer.strategy.launcher is not None:  # the processes that this one has started may wait for it for ever
-            trainer.strategy.launcher.kill(signal.SIGKILL)
-        if trainer.is_global_zero:
-            found = self.file.exists()
-            rest = f"The same command continues from {self.file}." if found else "No checkpoint was saved yet."
-            words = f"Stopped at once by a second signal, {signal.Signals(number).name}. {rest}\n"
-            os.write(sys.stderr.fileno(), words.encode())  # print would wait for a thread that hangs in one
+        found = self.file.exists()
+        rest = f"The same command continues from {self.file}." if found else "No checkpoint was saved yet."
+        leave_at_once(trainer, f"Stopped at once by a second signal, {signal.Signals(number).name}. {rest}")
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         number = self._listener.received

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,8 @@ from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.kept_tokenizer import KeepTokenizer, check_same
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.report.run_report import report_after
-from xlm_runtime.signals import Stopped, requeue
-from xlm_runtime.trainer import check_monitored, plain_exits, writes_nothing
+from xlm_runtime.signals import Stopped, at_once, requeue
+from xlm_runtime.trainer import check_monitored, end_at_whole_steps, leave_at_once, plain_exits, writes_nothing
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -49,6 +50,7 @@ def run(cfg: DictConfig) -> float | None:
     trainer = build_trainer(cfg)
     vars(trainer)["callbacks"].insert(0, KeepTokenizer(parts.tokenizer))
     check_monitored(trainer, parts.harness.logged())
+    end_at_whole_steps(trainer)
     metrics: dict[str, float] = {}
     with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0), _alone(trainer, run_dir):
         if trainer.is_global_zero:
@@ -109,7 +111,10 @@ def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None, be
             vars(trainer)["callbacks"].append(_SaveConfig(run_dir, parts.cfg))
     if trainer.is_global_zero:
         _introduce(parts, trainer, begun)
-    trainer.fit(parts.harness, datamodule=parts.datamodule, ckpt_path=str(last) if last else None, weights_only=True)
+    # Processes start here, and wait for one another before the first step: one that went alone would leave the others.
+    with at_once(lambda number: leave_at_once(trainer, _at_once(number, run_dir))):
+        checkpoint_path = str(last) if last else None
+        trainer.fit(parts.harness, datamodule=parts.datamodule, ckpt_path=checkpoint_path, weights_only=True)
 
 
 class _SaveConfig(pl.Callback):
@@ -128,6 +133,10 @@ class _SaveConfig(pl.Callback):
 
 def _interrupted(trainer: pl.Trainer, run_dir: Path) -> str:
     return f"Interrupted at step {trainer.global_step}. {_remark(run_dir)}"
+
+
+def _at_once(number: int, run_dir: Path) -> str:
+    return f"Stopped at once by {signal.Signals(number).name}. {_remark(run_dir)}"
 
 
 def _stopped(stopped: Stopped, trainer: pl.Trainer, run_dir: Path) -> None:

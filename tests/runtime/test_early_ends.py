@@ -1,0 +1,68 @@
+"""A training that a clock or a callback ends goes on as if it had not ended, also where gradients are accumulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+from test_resume import assert_equal, rows, steps, weights
+
+#: Four batches a step: the fifth is the first of step 2, and a validation stands in its middle.
+WORDS = ("batch_size=2", "global_batch_size=8", "trainer.val_check_interval=6")
+
+
+class Clock(pl.Callback):
+    """A second a batch."""
+
+    seconds = 0.0
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        Clock.seconds += 1.0
+
+
+class Asks(pl.Callback):
+    """Asks for an end behind the fifth batch."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.fit_loop.total_batch_idx + 1 == 5:
+            trainer.should_stop = True
+
+
+EARLY = "lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss, stopping_threshold: 1e9"
+
+
+@pytest.fixture(scope="module")
+def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six steps in one go."""
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    steps(cache, run_dir, 6, *WORDS)
+    return run_dir
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("trainer.max_time={seconds: 5}", f"+callbacks.clock={{_target_: {__name__}.Clock}}"),
+        (f"+callbacks.early={{_target_: {EARLY}}}",),
+        (f"+callbacks.asks={{_target_: {__name__}.Asks}}",),
+        (f"+callbacks.asks={{_target_: {__name__}.Asks}}", "trainer.limit_val_batches=0"),
+    ],
+    ids=["max_time", "early stopping", "callback", "callback, no validation"],
+)
+def test_what_ends_in_the_middle_of_an_accumulated_step_waits_for_its_end(
+    cache: Path, run_dir: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    Clock.seconds = 0.0
+    monkeypatch.setattr(pl.callbacks.Timer, "time_elapsed", lambda *args: Clock.seconds)
+    steps(cache, run_dir, 6, *WORDS, *words)
+    assert weights(run_dir)["step"] == 2
+    steps(cache, run_dir, 6, *WORDS)
+    assert_equal(weights(run_dir), weights(whole))
+    assert but_for_the_end(run_dir) == but_for_the_end(whole)
+
+
+def but_for_the_end(run_dir: Path) -> list[dict[str, str]]:
+    """All that was logged; the end, at step 2, has a validation of its own."""
+    return [{k: v for k, v in row.items() if row["step"] != "2" or "val/" not in k} for row in rows(run_dir)]
