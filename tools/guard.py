@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from snapshot import clone, git, next_tag, release, releases
+from snapshot import TEMPLATE, clone, git, next_tag, release, releases
 
 from xlm_runtime.scaffold import ANSWERS_FILE
 
@@ -66,7 +66,7 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="xlm-guard-") as directory:
         checkout = Path(directory) / "xlm-template"
-        clone(options.repository, checkout)
+        clone(options.repository, checkout, TEMPLATE)
         tag = next_tag(options.repository)
         release(checkout, tag)
         chosen = options.points or points(checkout, since)

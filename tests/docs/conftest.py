@@ -32,14 +32,22 @@ def server() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def copier() -> Iterator[str]:
+    with warm.serve(warm.COPIER) as address:
+        yield address
+
+
 @pytest.fixture
-def run(tmp_path: Path, template: Path, installed: Path, cache: Path, server: str) -> Iterator[Callable[[Path], None]]:
+def run(
+    tmp_path: Path, template: Path, installed: Path, cache: Path, server: str, copier: str
+) -> Iterator[Callable[[Path], None]]:
     """``run(page)``: all of its commands, in their order, on a fresh machine."""
 
     with hub_server("hf_...") as hub:
 
         def run(page: Path) -> None:
-            machine = Machine(tmp_path, template, installed, cache, server, hub.address)
+            machine = Machine(tmp_path, template, installed, cache, server, copier, hub.address)
             compared = [check(page, block, printed) for block, printed in run_page(page, machine)]
             assert len(compared) == sum(block.kind == "output" for block in blocks(page))
 

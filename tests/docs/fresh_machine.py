@@ -63,7 +63,9 @@ class Printed:
 class Machine:
     """One page's machine. Blocks run one after the other, as in one shell: directory and variables carry over."""
 
-    def __init__(self, place: Path, template: Path, installed: Path, cache: Path, server: str, hub: str) -> None:
+    def __init__(
+        self, place: Path, template: Path, installed: Path, cache: Path, server: str, copier: str, hub: str
+    ) -> None:
         self.home = place / "home"
         self.work = self.home / "projects"
         self.work.mkdir(parents=True)
@@ -89,7 +91,7 @@ class Machine:
         self._xlm, self._server = scripts / "xlm", server
         first = _made(place / "programs")  # as those of the environment, but that they import no library anew
         warm.install_python(first / "python", scripts / "python", server, files=True)
-        warm.install(first / "copier", scripts / "python", server, "copier")
+        warm.install(first / "copier", scripts / "python", copier, "copier")
         path = [str(first), str(scripts), os.environ.get("PATH", os.defpath)]
         self._environment["PATH"] = os.pathsep.join(path)
 

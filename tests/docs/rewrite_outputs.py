@@ -16,16 +16,21 @@ from documents import Block, difference
 from fresh_machine import Machine, Printed, publish_template, without_models
 from hub_server import hub_server
 from page_runner import run_page
-from warm import serve
+from warm import COPIER, serve
 
 
 def main(pages: list[Path]) -> None:
     """Rewrite each page in place."""
-    with tempfile.TemporaryDirectory() as directory, serve() as server, hub_server("hf_...") as hub:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        serve() as server,
+        serve(COPIER) as copier,
+        hub_server("hf_...") as hub,
+    ):
         place = Path(directory)
         template, installed = publish_template(place / "template"), without_models(place / "installed")
         for number, page in enumerate(pages):
-            machine = Machine(place / str(number), template, installed, place / "cache", server, hub.address)
+            machine = Machine(place / str(number), template, installed, place / "cache", server, copier, hub.address)
             results = list(run_page(page, machine))
             print(f"{page}: {_rewrite(page, results)} of {len(results)} blocks rewritten")
 

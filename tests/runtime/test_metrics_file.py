@@ -42,7 +42,7 @@ def test_the_report_has_the_intervals_of_the_same_step(tmp_path: Path) -> None:
     update(tmp_path, "test", entry(exact_match=Number(0.8, wilson(8, 10)), loss=Number(0.3)))
     (found,) = read_run(tmp_path).metrics
     assert intervals(found, []) == {"exact_match": wilson(8, 10)}
-    assert "0.490 – 0.943" in write_report(tmp_path).read_text(encoding="utf-8")
+    assert "0.4902 – 0.9433" in write_report(tmp_path).read_text(encoding="utf-8")
     flat = tmp_path / "metrics-test.json"
     flat.write_text(flat.read_text(encoding="utf-8").replace('"step": 2', '"step": 3'), encoding="utf-8")
     (found,) = read_run(tmp_path).metrics

@@ -49,8 +49,10 @@ LIBRARIES = (
     "rich.progress",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
-    "copier.__main__",
 )
+
+#: Of copier alone. It starts git over a hundred times an update, each time by a fork of all its memory.
+COPIER = ("copier._cli",)
 
 _CLIENT = """\
 #!{python} -IS
@@ -105,12 +107,12 @@ def _write(
 
 
 @contextmanager
-def serve() -> Iterator[str]:
-    """Run a server meanwhile; its address."""
+def serve(libraries: tuple[str, ...] = LIBRARIES) -> Iterator[str]:
+    """Run a server meanwhile that has loaded these; its address."""
     with tempfile.TemporaryDirectory(prefix="xlm-warm-") as directory:
         address = str(Path(directory) / "s")
         variables = {**os.environ, "HOME": directory, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, __file__, address]
+        command = [sys.executable, __file__, address, *libraries]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables, cwd=directory) as server:
             assert server.stdout is not None
             assert server.stdout.readline() == "ready\n"
@@ -120,8 +122,8 @@ def serve() -> Iterator[str]:
                 server.terminate()
 
 
-def _listen(address: str) -> None:
-    for name in LIBRARIES:
+def _listen(address: str, *libraries: str) -> None:
+    for name in libraries:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a job would copy all of this
@@ -219,4 +221,4 @@ def _become(words: dict, streams: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    _listen(sys.argv[1])
+    _listen(*sys.argv[1:])

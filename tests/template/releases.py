@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 from rendering import ROOT, STARTING_POINTS
-from snapshot import VERSION_FILE, clone, git, lay, next_tag, numbers, release, releases
+from snapshot import TEMPLATE, VERSION_FILE, clone, git, lay, next_tag, numbers, release, releases
 
 OLDEST, OLD, NEXT = "v0.0.1", "v0.0.2", "v100000.0.0"
 COPIER_YML = Path("copier.yml")
@@ -25,18 +25,18 @@ MANAGED = ("template/.pre-commit-config.yaml", "template/MANIFEST.in")
 
 def repository(directory: Path, change: Callable[[Path], None] = lambda directory: None) -> str:
     """Make the repository with all releases; returns the tag of the working tree, after ``change`` of its files."""
-    clone(ROOT, directory)
+    clone(ROOT, directory, TEMPLATE)
     current = next_tag(directory)
     for tag, age in ((OLDEST, make_oldest), (OLD, make_old), (current, change), (NEXT, make_next)):
         age(directory)
         release(directory, tag)
-        lay(ROOT, directory)
+        lay(ROOT, directory, TEMPLATE)
     return current
 
 
 def two_releases(checkout: Path) -> None:
     """OLDEST and OLD, told apart by a line of a managed file, setup.py, and one of a seed, the skeleton's loss."""
-    clone(ROOT, checkout)
+    clone(ROOT, checkout, TEMPLATE)
     set_version(checkout, OLDEST)
     add_line(checkout / "template/setup.py.jinja", OLDEST)
     release(checkout, OLDEST)

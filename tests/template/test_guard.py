@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from releases import COPIER_YML, insert_before, replace
 from rendering import ROOT, run
-from snapshot import clone, release
+from snapshot import TEMPLATE, clone, release
 
 SINCE = "v0.0.9"
 MOVE = """\
@@ -64,7 +64,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working tree, released."""
     checkout = tmp_path_factory.mktemp("guard") / "xlm-template"
-    clone(ROOT, checkout)
+    clone(ROOT, checkout, TEMPLATE)
     release(checkout, SINCE)
     return checkout
 

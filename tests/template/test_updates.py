@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 import pytest
 from releases import COPIER_YML, add_line, insert_before, replace, set_version
 from rendering import ROOT, files_of, run, succeed
-from snapshot import clone, git, lay, release
+from snapshot import TEMPLATE, clone, git, lay, release
 from test_guard import MOVE, rename
 
 FIRST, NEXT, MOVED = "v0.0.1", "v0.0.2", "v0.1.0"
@@ -19,7 +19,7 @@ FIRST, NEXT, MOVED = "v0.0.1", "v0.0.2", "v0.1.0"
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three releases: the working tree, another line in a managed file, and a managed file that has moved."""
     checkout = tmp_path_factory.mktemp("updates") / "xlm-template"
-    clone(ROOT, checkout)
+    clone(ROOT, checkout, TEMPLATE)
     set_version(checkout, FIRST)
     release(checkout, FIRST)
     set_version(checkout, NEXT)
@@ -29,7 +29,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (checkout / "template/scripts/update").write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
     add_line(checkout / "reference-models/skeleton/skeleton/loss_skeleton.py", NEXT)
     release(checkout, NEXT)
-    lay(ROOT, checkout)
+    lay(ROOT, checkout, TEMPLATE)
     set_version(checkout, MOVED)
     rename(checkout)
     insert_before(checkout / COPIER_YML, r"(?m)^_message_after_copy", MOVE)

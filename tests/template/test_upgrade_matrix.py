@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from releases import COPIER_YML, OLD, make_old, replace
 from rendering import ROOT
-from snapshot import clone, lay, next_tag, release
+from snapshot import TEMPLATE, clone, lay, next_tag, release
 from test_guard import (
     remove_and_say_so,
     rename,
@@ -22,10 +22,10 @@ from upgrades import Template, check_upgrade
 def old_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """OLD, and upon it the working tree, not yet released."""
     checkout = tmp_path_factory.mktemp("old") / "xlm-template"
-    clone(ROOT, checkout)
+    clone(ROOT, checkout, TEMPLATE)
     make_old(checkout)
     release(checkout, OLD)
-    lay(ROOT, checkout)
+    lay(ROOT, checkout, TEMPLATE)
     return checkout
 
 
