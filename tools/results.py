@@ -12,7 +12,6 @@ test graphs. A run that was stopped continues; a finished one is not made again.
 import argparse
 import csv
 import json
-import math
 import platform
 import subprocess
 import sys
@@ -24,6 +23,8 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
+
+from xlm_runtime.report.intervals import wilson
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "results"
@@ -177,13 +178,6 @@ def history(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share of ``count`` trials (Wilson's score interval)."""
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def write_page(task: str) -> None:
     """docs/results/<task>.md and its picture, from the results that are there."""
     results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((RUNS / task).glob("*/result.json"))]
@@ -206,10 +200,11 @@ def write_page(task: str) -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
-        low, high = wilson(result["exact_match"], TEST_GRAPHS)
+        share = wilson(round(result["exact_match"] * TEST_GRAPHS), TEST_GRAPHS)
         published = PUBLISHED.get(task, {}).get(result["model"]) if "reverse" not in result["note"] else None
         lines.append(
-            f"| {result['run']} | {result['note']} | **{result['exact_match']:.3f}** ({low:.3f}–{high:.3f}) "
+            f"| {result['run']} | {result['note']} "
+            f"| **{result['exact_match']:.3f}** ({share.low:.3f}–{share.high:.3f}) "
             f"| {result['token_accuracy']:.3f} | {result['parameters']:,} "
             f"| {result['steps']:,} ({result['best_step']:,}) "
             f"| {result['seconds'] / 60:.1f} min | {'–' if published is None else f'{published / 100:.3f}'} |"
