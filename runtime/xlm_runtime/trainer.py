@@ -51,13 +51,14 @@ class _WholeSteps(_FitLoop):
     def _can_stop_early(self) -> bool:
         return super()._can_stop_early and not self.epoch_loop._should_accumulate()
 
-    def on_run_start(self) -> None:
-        super().on_run_start()
-        # A validation is logged at Lightning's count of steps, which counts its own step after it. A checkpoint that
-        # is made in between lacks that one; a continued run makes up for it if the validation is one of those that
-        # come every so many batches, but not if there was one because training ended.
-        if self.epoch_loop.restarted_on_last and not validates_now(self.trainer):
-            self.epoch_loop._batches_that_stepped += 1
+
+def count_steps(trainer: pl.Trainer) -> None:
+    """Let Lightning log at the number of steps that are done. To be called before a batch.
+
+    It counts them for its loggers, after the validation that may follow a step, and rather late for a checkpoint: a
+    continued run would log one off, for good, depending on where in Lightning's loops the checkpoint was made.
+    """
+    trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
 
 def leave_signals_to_us(trainer: pl.Trainer) -> None:

@@ -88,17 +88,19 @@ class Machine:
             "GIT_CONFIG_GLOBAL": str(_git_config(place / "gitconfig", template)),
         }
         scripts = _make_environment(self.home / "venv", installed)
-        self._xlm, self._server = scripts / "xlm", server
+        self._xlm, self._python, self._server = scripts / "xlm", scripts / "python", server
         first = _made(place / "programs")  # as those of the environment, but that they import no library anew
-        warm.install_python(first / "python", scripts / "python", server, files=True)
+        self._quick_python = first / "python"
+        warm.install_python(self._quick_python, scripts / "python", server, files=True)
         warm.install(first / "copier", scripts / "python", copier, "copier")
+        warm.install(first / "torchrun", scripts / "python", server, "torch.distributed.run", self._quick_python)
         path = [str(first), str(scripts), os.environ.get("PATH", os.defpath)]
         self._environment["PATH"] = os.pathsep.join(path)
 
     def run(self, block: Block) -> Printed:
         """Run a block of commands where the last one ended."""
         if self._xlm.exists():  # what pip has put there would import torch anew
-            warm.install(self._xlm, self._xlm.with_name("python"), self._server)
+            warm.install(self._xlm, self._python, self._server, executable=self._quick_python)
         script = (
             f'state="{self._state}"\n'
             'trap \'status=$?; { declare -f; export -p; printf "cd %q\\n" "$PWD"; } > "$state"; exit $status\' EXIT\n'

@@ -153,7 +153,7 @@ def test_every_process_stops_at_the_same_step_and_soon_where_steps_are_long(plac
         "trainer.val_check_interval=100000",
         "+callbacks.slow={_target_: slow_steps.Slow}",
     ]
-    command = [sys.executable, "-m", "xlm_runtime.cli", *words, "callbacks.progress.seconds=0"]
+    command = [place / "xlm", *words, "callbacks.progress.seconds=0"]
     environment = os.environ | {"PYTHONPATH": str(place)}
     with subprocess.Popen(
         command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

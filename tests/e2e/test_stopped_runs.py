@@ -96,15 +96,50 @@ def test_a_second_signal_ends_a_run_that_hangs(
         assert run.stderr.read().strip().splitlines()[-1] == expected
 
 
-def test_slurm_is_asked_to_run_the_job_again(project: Path, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture()
+def requeued(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a stand-in of SLURM's scontrol writes what it is asked for, within a job."""
     scontrol = write(project / "bin/scontrol", '#!/bin/sh\necho "$@" > requeued\n')
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    return project / "requeued"
+
+
+def test_slurm_is_asked_to_run_the_job_again(requeued: Path, program: str) -> None:
     code, last_words = stop(program, signal.SIGUSR1)
     assert code == 0 and "SLURM job 17_3 is requeued." in last_words
-    assert (project / "requeued").read_text(encoding="utf-8") == "requeue 17_3\n"
+    assert requeued.read_text(encoding="utf-8") == "requeue 17_3\n"
+
+
+WAITS = """\
+import time
+
+import lightning.pytorch as pl
+
+
+class Waits(pl.Callback):
+    def on_fit_start(self, *args):
+        print("waits", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_slurm_is_asked_before_the_first_step_too(
+    requeued: Path, project: Path, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(project / "waits.py", WAITS)
+    monkeypatch.setenv("PYTHONPATH", str(project))
+    with started(program, "+callbacks.waits={_target_: waits.Waits}") as run:
+        assert run.stdout is not None and run.stderr is not None
+        assert "waits\n" in iter(run.stdout.readline, "")
+        run.send_signal(signal.SIGUSR1)
+        assert run.wait() == 128 + signal.SIGUSR1
+        assert run.stderr.read().strip() == (
+            "Stopped at once by SIGUSR1. No checkpoint to continue from was saved yet. SLURM job 17_3 is requeued."
+        )
+    assert requeued.read_text(encoding="utf-8") == "requeue 17_3\n"
 
 
 def test_a_signal_during_a_validation_stops_after_it(project: Path, program: str) -> None:
@@ -126,8 +161,9 @@ def test_a_signal_during_a_validation_stops_after_it(project: Path, program: str
     [("star", 0, [0.0, 0.2]), ("star", 2, [0.1]), ("stream", 0, [0.1]), ("stream", 2, [0.0, 0.2])],
 )
 def test_a_run_that_is_killed_ends_like_one_that_is_not(
-    home: Path, data: str, workers: int, moments: list[float]
+    home: Path, program: str, monkeypatch: pytest.MonkeyPatch, data: str, workers: int, moments: list[float]
 ) -> None:
+    monkeypatch.setattr(killed, "COMMAND", (program, "job_type=train"))
     killed.prepare(home)
     words = [*killed.DATA[data], f"num_workers={workers}", "trainer.max_steps=60"]
     killed.to_the_end(home, "whole", words)

@@ -31,6 +31,8 @@ class Asks(pl.Callback):
 
 
 EARLY = "lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss, stopping_threshold: 1e9"
+#: Twelve batches are an epoch, three steps.
+EPOCH = f"{EARLY}, check_on_train_epoch_end: true"
 
 
 @pytest.fixture(scope="module")
@@ -42,27 +44,38 @@ def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("end", "words"),
     [
-        ("trainer.max_time={seconds: 5}", f"+callbacks.clock={{_target_: {__name__}.Clock}}"),
-        (f"+callbacks.early={{_target_: {EARLY}}}",),
-        (f"+callbacks.asks={{_target_: {__name__}.Asks}}",),
-        (f"+callbacks.asks={{_target_: {__name__}.Asks}}", "trainer.limit_val_batches=0"),
+        (2, ("trainer.max_time={seconds: 5}", f"+callbacks.clock={{_target_: {__name__}.Clock}}")),
+        (2, (f"+callbacks.early={{_target_: {EARLY}}}",)),
+        (3, (f"+callbacks.early={{_target_: {EPOCH}}}",)),
+        (2, (f"+callbacks.asks={{_target_: {__name__}.Asks}}",)),
+        (2, (f"+callbacks.asks={{_target_: {__name__}.Asks}}", "trainer.limit_val_batches=0")),
     ],
-    ids=["max_time", "early stopping", "callback", "callback, no validation"],
+    ids=["max_time", "early stopping", "behind an epoch", "callback", "callback, no validation"],
 )
 def test_what_ends_in_the_middle_of_an_accumulated_step_waits_for_its_end(
-    cache: Path, run_dir: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+    cache: Path, run_dir: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, end: int, words: tuple[str, ...]
 ) -> None:
     Clock.seconds = 0.0
     monkeypatch.setattr(pl.callbacks.Timer, "time_elapsed", lambda *args: Clock.seconds)
     steps(cache, run_dir, 6, *WORDS, *words)
-    assert weights(run_dir)["step"] == 2
+    assert weights(run_dir)["step"] == end
     steps(cache, run_dir, 6, *WORDS)
     assert_equal(weights(run_dir), weights(whole))
-    assert but_for_the_end(run_dir) == but_for_the_end(whole)
+    assert but_for_the_end(run_dir, end) == but_for_the_end(whole, end)
 
 
-def but_for_the_end(run_dir: Path) -> list[dict[str, str]]:
-    """All that was logged; the end, at step 2, has a validation of its own."""
-    return [{k: v for k, v in row.items() if row["step"] != "2" or "val/" not in k} for row in rows(run_dir)]
+def test_what_ends_behind_an_epoch_without_a_validation_goes_on(cache: Path, run_dir: Path, tmp_path: Path) -> None:
+    words = (*WORDS[:2], "trainer.val_check_interval=8")
+    steps(cache, tmp_path / "whole", 6, *words)
+    steps(cache, run_dir, 6, *words, f"+callbacks.early={{_target_: {EPOCH}}}")
+    assert weights(run_dir)["step"] == 3
+    steps(cache, run_dir, 6, *words)
+    assert_equal(weights(run_dir), weights(tmp_path / "whole"))
+    assert rows(run_dir) == rows(tmp_path / "whole")
+
+
+def but_for_the_end(run_dir: Path, end: int) -> list[dict[str, str]]:
+    """All that was logged; the end has a validation of its own."""
+    return [{k: v for k, v in row.items() if row["step"] != str(end) or "val/" not in k} for row in rows(run_dir)]

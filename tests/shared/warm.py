@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import runpy
+import selectors
 import signal
 import site
 import socket
@@ -28,6 +29,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 #: Libraries of others only: whatever is loaded here is the same for every command.
 LIBRARIES = (
@@ -51,23 +53,27 @@ LIBRARIES = (
     "matplotlib.backends.backend_agg",
 )
 
+#: Of ``python -m``, what the server runs.
+MODULES = ("pytest", "xlm_runtime.cli", "xlm_runtime.lm_eval", "submitit.core._submit")
+
 #: Of copier alone. It starts git over a hundred times an update, each time by a fork of all its memory.
 COPIER = ("copier._cli",)
 
 _CLIENT = """\
 #!{python} -IS
 import array, json, os, signal, socket, sys
-argv, module = sys.argv, {module!r}
+argv, module, here = sys.argv, {module!r}, False
 if module is None:
-    if argv[1:2] == ["-m"] and argv[2:3] in (["pytest"], ["xlm_runtime.cli"], ["xlm_runtime.lm_eval"]):
-        argv, module = [argv[0], *argv[3:]], argv[2]
+    start = 2 if argv[1:2] == ["-u"] else 1
+    if argv[start : start + 1] == ["-m"] and argv[start + 1 : start + 2] in {modules!r}:
+        argv, module, here = [argv[0], *argv[start + 2 :]], argv[start + 1], True
     elif {files} and argv[1:] and argv[1].endswith(".py"):
         argv, module = argv[1:], argv[1]
     else:
         os.execv({python!r}, [{python!r}, *argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
-words = dict(argv=argv, module=module, cwd=os.getcwd(), env=dict(os.environ), umask=os.umask(0))
+words = dict(argv=argv, module=module, here=here, cwd=os.getcwd(), env=dict(os.environ), umask=os.umask(0))
 words.update(python={python!r}, executable={executable!r})
 os.umask(words["umask"])
 data = json.dumps(words).encode()
@@ -86,9 +92,15 @@ sys.exit(status)
 """
 
 
-def install(program: Path, python: Path, address: str, module: str = "xlm_runtime.cli") -> None:
-    """Make ``program`` the command of a module, which the server at ``address`` runs with ``python``'s packages."""
-    _write(program, python, address, module, python)
+def install(
+    program: Path, python: Path, address: str, module: str = "xlm_runtime.cli", executable: Path | None = None
+) -> None:
+    """Make ``program`` the command of a module, which the server at ``address`` runs with ``python``'s packages.
+
+    Args:
+        executable: what starts further processes, the program's ``sys.executable``; without one, ``python``.
+    """
+    _write(program, python, address, module, executable or python)
 
 
 def install_python(program: Path, python: Path, address: str, files: bool = False) -> None:
@@ -101,7 +113,8 @@ def install_python(program: Path, python: Path, address: str, files: bool = Fals
 def _write(
     program: Path, python: Path, address: str, module: str | None, executable: Path, files: bool = False
 ) -> None:
-    text = _CLIENT.format(python=str(python), address=address, module=module, executable=str(executable), files=files)
+    words = {"module": module, "executable": str(executable), "files": files, "modules": [[name] for name in MODULES]}
+    text = _CLIENT.format(python=str(python), address=address, **words)
     program.write_text(text, encoding="utf-8")
     program.chmod(0o755)
 
@@ -127,42 +140,66 @@ def _listen(address: str, *libraries: str) -> None:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a job would copy all of this
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait for jobs
-    with socket.socket(socket.AF_UNIX) as listener:
+    with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as waiting:
         listener.bind(address)
         listener.listen()
+        waiting.register(listener, selectors.EVENT_READ, None)
         print("ready", flush=True)
         while True:
-            connection, _ = listener.accept()
-            if os.fork() == 0:
-                listener.close()
-                _attend(connection)
+            for key, _ in waiting.select():
+                if key.data is not None:
+                    key.data.heed(key.fileobj)
+                else:
+                    _Job(listener.accept()[0], waiting)
+
+
+class _Job:
+    """A command, from its words to its status. No process of its own waits for it: each one forked costs time."""
+
+    def __init__(self, connection: socket.socket, waiting: selectors.BaseSelector) -> None:
+        self._connection, self._waiting, self._over = connection, waiting, False
+        head, ancillary, _, _ = connection.recvmsg(4, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+        if not ancillary:  # the command was killed before it has said anything
             connection.close()
+            return
+        streams = array.array("i")
+        streams.frombytes(ancillary[0][2])
+        length, data = int.from_bytes(head, "big"), b""
+        while len(data) < length:
+            data += connection.recv(length - len(data))
+        self._number = os.fork()
+        if self._number == 0:
+            for source in [connection, *(key.fileobj for key in waiting.get_map().values())]:
+                os.close(source) if isinstance(source, int) else source.close()
+            waiting.close()
+            words = json.loads(data)
+            _become(words, streams.tolist())
+            _run(words["module"])
+        for stream in streams:
+            os.close(stream)
+        with suppress(OSError):
+            connection.sendall(f"{self._number}\n".encode())
+        self._end = os.pidfd_open(self._number)
+        for source in (self._end, connection):
+            waiting.register(source, selectors.EVENT_READ, self)
 
-
-def _attend(connection: socket.socket) -> None:
-    """Fork the job; tell its number and its status, and end."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    head, ancillary, _, _ = connection.recvmsg(4, socket.CMSG_SPACE(3 * array.array("i").itemsize))
-    streams = array.array("i")
-    streams.frombytes(ancillary[0][2])
-    length, data = int.from_bytes(head, "big"), b""
-    while len(data) < length:
-        data += connection.recv(length - len(data))
-    job = os.fork()
-    if job == 0:
-        connection.close()
-        words = json.loads(data)
-        _become(words, streams.tolist())
-        _run(words["module"])
-    for stream in streams:
-        os.close(stream)
-    with suppress(OSError):
-        connection.sendall(f"{job}\n".encode())
-    _, status = os.waitpid(job, 0)
-    with suppress(OSError):
-        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-    os._exit(0)
+    def heed(self, source: Any) -> None:
+        """The job has ended, or its command was killed: nothing is ever said on its connection."""
+        if self._over:  # both came at the same moment
+            return
+        if source is self._connection:
+            self._waiting.unregister(source)
+            os.kill(self._number, signal.SIGKILL)
+            return
+        self._over = True
+        self._waiting.unregister(self._end)
+        if self._connection in self._waiting.get_map():
+            self._waiting.unregister(self._connection)
+        os.close(self._end)
+        _, status = os.waitpid(self._number, 0)
+        with suppress(OSError):
+            self._connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        self._connection.close()
 
 
 def _run(module: str) -> None:
@@ -207,7 +244,7 @@ def _become(words: dict, streams: list[int]) -> None:
     known = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
     standard = [p for p in sys.path if p in known or p.endswith((".zip", "lib-dynload"))]
     given = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    sys.path[:] = [*([words["cwd"]] if words["module"] in ("pytest", "xlm_runtime.lm_eval") else []), *given, *standard]
+    sys.path[:] = [*([words["cwd"]] if words["here"] else []), *given, *standard]
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     site.addsitedir(str(environment / "lib" / version / "site-packages"))
     importlib.invalidate_caches()

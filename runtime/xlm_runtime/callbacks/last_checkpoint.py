@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from xlm_runtime.signals import Listener, Stopped
-from xlm_runtime.trainer import ends_now, leave_at_once, leave_signals_to_us, validates_now, writes_nothing
+from xlm_runtime.trainer import count_steps, ends_now, leave_at_once, leave_signals_to_us, validates_now, writes_nothing
 
 #: Steps between two times that several processes ask one another for signals, as asking takes a moment; and seconds,
 #: where steps are long: SLURM gives a run two minutes or less.
@@ -50,6 +50,9 @@ class LastCheckpoint(Checkpoint):
         self._listener.start(lambda number: self._last_words(trainer, number))
         leave_signals_to_us(trainer)
 
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        count_steps(trainer)  # before every one: a run may begin anywhere in an epoch
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -73,6 +76,10 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
         if self._whole and trainer.global_step != trainer.max_steps and not ends_now(trainer):
             self._stop_if_asked(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if ends_now(trainer) and self._saved_step != trainer.global_step:  # a callback asks for the end here only
+            self._save(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._listener.stop()

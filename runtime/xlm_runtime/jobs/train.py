@@ -112,7 +112,7 @@ def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None, be
     if trainer.is_global_zero:
         _introduce(parts, trainer, begun)
     # Processes start here, and wait for one another before the first step: one that went alone would leave the others.
-    with at_once(lambda number: leave_at_once(trainer, _at_once(number, run_dir))):
+    with at_once(lambda number: leave_at_once(trainer, _at_once(number, trainer, run_dir))):
         checkpoint_path = str(last) if last else None
         trainer.fit(parts.harness, datamodule=parts.datamodule, ckpt_path=checkpoint_path, weights_only=True)
 
@@ -135,18 +135,22 @@ def _interrupted(trainer: pl.Trainer, run_dir: Path) -> str:
     return f"Interrupted at step {trainer.global_step}. {_remark(run_dir)}"
 
 
-def _at_once(number: int, run_dir: Path) -> str:
-    return f"Stopped at once by {signal.Signals(number).name}. {_remark(run_dir)}"
+def _at_once(number: int, trainer: pl.Trainer, run_dir: Path) -> str:
+    name = signal.Signals(number).name
+    return f"Stopped at once by {name}. {_remark(run_dir)}{_requeued(name, trainer)}"
 
 
 def _stopped(stopped: Stopped, trainer: pl.Trainer, run_dir: Path) -> None:
     if trainer.is_global_zero:
         words = f"Stopped by {stopped} at step {stopped.step}; saved. {_remark(run_dir)}"
-        if str(stopped) == "SIGUSR1":
-            words += f" {requeue()}"
-        print(words, file=sys.stderr, flush=True)
+        print(words + _requeued(str(stopped), trainer), file=sys.stderr, flush=True)
     if str(stopped) == "SIGINT":
         sys.exit(130)
+
+
+def _requeued(name: str, trainer: pl.Trainer) -> str:
+    """What came of asking SLURM for another go, as the first process does after SIGUSR1."""
+    return f" {requeue()}" if name == "SIGUSR1" and trainer.is_global_zero else ""
 
 
 def _remark(run_dir: Path) -> str:
