@@ -19,6 +19,8 @@ $(STAMP): $(INSTALLED_FROM)
 		$(CORE:%=-e reference-models/%)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade \
 		--target .venv/extras -r requirements-extras.txt
+	# Its thousands of tasks take seconds to read each time; the tests have tasks of their own.
+	find .venv/extras/lm_eval/tasks -mindepth 1 -type d -prune -exec rm -r {} +
 	touch $(STAMP)
 
 demo: $(STAMP) ## a fresh repository from the template: train, eval, generate

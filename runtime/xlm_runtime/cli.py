@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from xlm_runtime.errors import XlmError
 from xlm_runtime.exits import exit_without_reader, report
+from xlm_runtime.startup import without_collections
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,9 +47,10 @@ def _run(arguments: list[str]) -> None:
 
         run()
         return
-    from xlm_runtime.launch import launch
+    with without_collections():
+        from xlm_runtime.launch import launch
 
-    launch(arguments)
+        launch(arguments)
 
 
 if __name__ == "__main__":

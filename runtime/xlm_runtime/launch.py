@@ -28,6 +28,7 @@ from xlm_runtime.jobs import JOBS, ON_FILES, ON_SAVED_RUNS
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.locate import locate
 from xlm_runtime.saved_config import as_additions, last_value, saved_config
+from xlm_runtime.startup import libraries_are_loaded
 
 T = TypeVar("T")
 
@@ -144,6 +145,7 @@ def _hydra(
             config.check_values(cfg)
             job = locate(path, named)
             quiet()  # behind the import, in which Lightning sets its own level
+            libraries_are_loaded()
             with plain_disk_faults():
                 result = job(cfg)
             if cfg.job_type not in JOBS:  # a model's command, which need not know of reports

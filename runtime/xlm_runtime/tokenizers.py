@@ -203,7 +203,7 @@ def _wrap(backend: Tokenizer, split_special_tokens: bool = False) -> PreTrainedT
     """``split_special_tokens``: text that spells a special token remains text."""
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         clean_up_tokenization_spaces=False,
         split_special_tokens=split_special_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -126,6 +127,19 @@ def test_a_command_of_the_model_gets_the_configuration(project: Path, xlm_proces
     write(project / "my_model/my_model/show.py", COMMAND)
     out = xlm_process("job_type=show", "job_name=a", EXPERIMENT, "model.width=6").done()
     assert json.loads(out) == {"run_dir": "runs/a", "batch": 4, "width": 6}
+
+
+def test_jobs_collect_garbage_and_only_the_start_does_not(project: Path, xlm: Run) -> None:
+    write(project / "my_model/configs/commands.yaml", "show: my_model.show.show\n")
+    file = write(
+        project / "my_model/my_model/show.py",
+        "import gc\n\nWHILE_IMPORTED = gc.isenabled()\n\n\n"
+        "def show(cfg):\n    print(WHILE_IMPORTED, gc.isenabled(), gc.get_freeze_count() > 0)\n",
+    )
+    assert xlm("job_type=show", EXPERIMENT).done() == "False True True\n"
+    file.write_text("import absent\n", encoding="utf-8")
+    xlm("job_type=show", EXPERIMENT).refused("absent")
+    assert gc.isenabled()
 
 
 def test_a_command_of_two_models(project: Path, xlm: Run) -> None:

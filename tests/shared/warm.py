@@ -140,6 +140,7 @@ def _listen(address: str, *libraries: str) -> None:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a job would copy all of this
+    gc.set_threshold(20_000, 20, 20)
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as waiting:
         listener.bind(address)
         listener.listen()
