@@ -7,7 +7,7 @@ CORE := arlm mlm ilm mdlm
 INSTALLED_FROM := constraints.txt requirements-dev.txt requirements-extras.txt runtime/pyproject.toml runtime/setup.py \
 	runtime/xlm_runtime/VERSION $(CORE:%=reference-models/%/setup.py)
 
-.PHONY: help demo test check format sync bench results release docs clean
+.PHONY: help demo test check format sync bench gpu results release docs clean
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -41,6 +41,10 @@ sync: $(STAMP) ## render the reference models again from the template
 
 bench: $(STAMP) ## measure; a table, and build/bench/results.json
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+gpu: $(STAMP) ## where there is a GPU: checks, and what is measured on one; docs/results
+	$(BIN)/python -m pytest tests/gpu --page
+	$(BIN)/python tests/benchmarks/run.py --device cuda --page
 
 results: $(STAMP) ## train the reference models on star graphs; docs/results
 	$(BIN)/python tools/results.py $(ARGS)

@@ -60,7 +60,11 @@ MEASUREMENTS: dict[str, Callable[[Settings], list[Result]]] = {
 }
 
 _LOAD = os.getloadavg() if hasattr(os, "getloadavg") else ()
-PAGE = REPOSITORY / "docs" / "results" / "benchmarks.md"
+PAGES = {
+    device: REPOSITORY / "docs" / "results" / f"benchmarks{end}.md" for device, end in (("cpu", ""), ("cuda", "_gpu"))
+}
+#: What knows both devices.
+ON_A_GPU = ("first_step", "training", "generation", "decoding")
 NUMBERS = ("ours", "ratio", "by processor time")
 
 
@@ -71,7 +75,7 @@ def main() -> None:
     results: dict[str, list[Result]] = {}
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="xlm-bench-") as work:
-        settings = Settings(options.quick, options.threads, Path(work))
+        settings = Settings(options.quick, options.threads, Path(work), options.device)
         os.environ.setdefault("XLM_CACHE_DIR", str(Path(work) / "cache"))
         for name in options.only:
             print(f"measuring {name} …", flush=True)
@@ -85,9 +89,15 @@ def main() -> None:
     _write(options, results, failures)
     if options.page:
         rows = [row for rows in results.values() for row in rows]
-        facts = {"date": f"{datetime.now(UTC):%Y-%m-%d}", **_machine(), "command": _command(), "commit": _commit()}
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(rows, facts, failures), encoding="utf-8")
+        facts = {
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            **_machine(options.device),
+            "command": _command(),
+            "commit": _commit(),
+        }
+        file = PAGES[options.device]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(page(rows, facts, failures), encoding="utf-8")
     for name, words in failures.items():
         print(f"failed: {name}: {words.splitlines()[-1]}")
     sys.exit(1 if failures else 0)
@@ -98,15 +108,22 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         type=_names,
-        default=list(MEASUREMENTS),
         metavar="NAMES",
         help=f"comma-separated, of: {', '.join(MEASUREMENTS)}",
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
     parser.add_argument("--threads", type=int, default=1, help="of torch, on both sides; 0: torch's own choice")
-    parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(REPOSITORY)} too")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="cuda: those measurements that know it"
+    )
+    parser.add_argument(
+        "--page", action="store_true", help=f"write {PAGES['cpu'].relative_to(REPOSITORY)} too, or that of a GPU"
+    )
     parser.add_argument("--json", type=Path, default=REPOSITORY / "build" / "bench" / "results.json")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.only is None:
+        options.only = list(MEASUREMENTS if options.device == "cpu" else ON_A_GPU)
+    return options
 
 
 def _names(text: str) -> list[str]:
@@ -133,7 +150,7 @@ def _write(options: argparse.Namespace, results: dict[str, list[Result]], failur
     report = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": options.quick,
-        "machine": _machine(),
+        "machine": _machine(options.device),
         "results": {name: [asdict(row) for row in rows] for name, rows in results.items()},
         "failures": failures,
     }
@@ -141,11 +158,12 @@ def _write(options: argparse.Namespace, results: dict[str, list[Result]], failur
     options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _machine() -> dict[str, Any]:
+def _machine(device: str) -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""
     names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
     return {
+        **({"GPU": _gpu()} if device == "cuda" else {}),
         "processor": names[0] if names else platform.processor() or platform.machine(),
         "processors": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -154,6 +172,11 @@ def _machine() -> dict[str, Any]:
         "lightning": version("lightning"),
         "load average before": " ".join(f"{value:.2f}" for value in _LOAD),
     }
+
+
+def _gpu() -> str:
+    words = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _command() -> str:

@@ -34,14 +34,25 @@ class Settings:
         quick: fewer repetitions, shorter work: to see that it runs, and roughly where it stands.
         threads: of torch, on both sides; 0 leaves torch's own choice.
         work: an empty directory for whatever a measurement writes.
+        device: "cpu" or "cuda"; only what is made for both looks at it.
     """
 
     quick: bool
     threads: int
     work: Path
+    device: str = "cpu"
 
     def repeats(self, usual: int, quick: int) -> int:
         return quick if self.quick else usual
+
+    def on(self, threads: int) -> str:
+        """Where something ran, for the name of a row."""
+        return "GPU" if self.device == "cuda" else f"{threads} thread{'s' * (threads > 1)}"
+
+    @property
+    def accelerator(self) -> str:
+        """Lightning's word for the device."""
+        return {"cpu": "cpu", "cuda": "gpu"}[self.device]
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,10 @@ def alternate(a: Callable[[], Seconds], b: Callable[[], Seconds], repeats: int) 
 
 
 def now() -> Seconds:
-    """Both clocks of this process."""
+    """Both clocks of this process, once a GPU has done all that it was given."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     return Seconds(time.perf_counter(), time.process_time())
 
 

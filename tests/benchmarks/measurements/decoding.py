@@ -27,7 +27,13 @@ def measure(settings: Settings) -> list[Result]:
     results = []
     for model, words in WORDS.items():
         answer = in_fresh_process(
-            "decoding", "decode", settings, model=model, words=words, repeats=settings.repeats(15, 3)
+            "decoding",
+            "decode",
+            settings,
+            model=model,
+            words=words,
+            repeats=settings.repeats(15, 3),
+            device=settings.device,
         )
         pairs = Pairs([Seconds(*t) for t in answer["bare"]], [Seconds(*t) for t in answer["ours"]])
         tokens = BATCH * NEW_TOKENS
@@ -36,7 +42,7 @@ def measure(settings: Settings) -> list[Result]:
         calls, threads = answer["calls"], answer["threads"]
         results.append(
             Result(
-                name=f"decoding, {model}, {calls:g} calls a sequence, {threads} thread{'s' * (threads > 1)}",
+                name=f"decoding, {model}, {calls:g} calls a sequence, {settings.on(threads)}",
                 ours=f"{speed:,.0f} tokens/s",
                 compared_with=f"{calls:g} bare forward passes: {tokens / fastest(pairs.a).wall:,.0f} tokens/s",
                 ratio=pairs.ratio,
@@ -50,9 +56,10 @@ def measure(settings: Settings) -> list[Result]:
     return results
 
 
-def decode(model: str, words: list[str], repeats: int) -> dict[str, Any]:
+def decode(model: str, words: list[str], repeats: int, device: str) -> dict[str, Any]:
     """Seconds of decoding and of the bare passes, and the network calls of a sequence."""
     import torch
+    from lightning.pytorch.utilities import move_data_to_device
 
     from xlm_runtime import config, discovery
     from xlm_runtime.build import build_parts
@@ -69,9 +76,9 @@ def decode(model: str, words: list[str], repeats: int) -> dict[str, Any]:
     )
     torch.manual_seed(0)
     parts = build_parts(cfg)
-    parts.harness.eval()
+    parts.harness.eval().to(device)
     network, predictor = parts.harness.model, parts.harness.predictor
-    batch = next(iter(parts.datamodule.predict_dataloader()[0]))
+    batch = move_data_to_device(next(iter(parts.datamodule.predict_dataloader()[0])), torch.device(device))
     never = [parts.tokenizer.eos_token_id, parts.tokenizer.pad_token_id]
     rows_run = 0
     widest: dict[str, Any] = {}
@@ -92,7 +99,7 @@ def decode(model: str, words: list[str], repeats: int) -> dict[str, Any]:
     ids = predictor.predict(batch)["ids"]
     watching.remove()
     made = ids[:, -NEW_TOKENS:]
-    assert made.shape == (BATCH, NEW_TOKENS) and not torch.isin(made, torch.tensor(never)).any(), ids
+    assert made.shape == (BATCH, NEW_TOKENS) and not torch.isin(made, torch.tensor(never, device=device)).any(), ids
     calls = rows_run / BATCH
     if model == "arlm":  # with its cache, no single call has seen it all
         whole = torch.cat([batch["input_ids"], ids], 1)

@@ -22,12 +22,28 @@ def measure(settings: Settings) -> list[Result]:
         settings,
         new_tokens=settings.repeats(256, 64),
         repeats=settings.repeats(3, 1),
+        device=settings.device,
     )
     pairs = Pairs([Seconds(*t) for t in answer["uncached"]], [Seconds(*t) for t in answer["cached"]])
     tokens = answer["tokens"]
     speed = tokens / fastest(pairs.b).wall
     name = f"generation, {tokens // BATCH} tokens x batch {BATCH}, d128 x 4 layers"
+    compiled = []
+    if settings.device == "cuda":
+        name += ", GPU"
+        steps = Pairs([Seconds(*t) for t in answer["plain"]], [Seconds(*t) for t in answer["compiled"]])
+        compiled = [
+            Result(
+                name=f"{name}, predictor.compile=true",
+                ours=f"{tokens / fastest(steps.b).wall:,.0f} tokens/s",
+                compared_with=f"not compiled: {tokens / fastest(steps.a).wall:,.0f} tokens/s",
+                ratio=steps.ratio,
+                processor_ratio=steps.processor_ratio,
+                details={"tokens": tokens} | steps.details("not compiled", "compiled"),
+            )
+        ]
     return [
+        *compiled,
         Result(
             name=name,
             ours=f"{speed:,.0f} tokens/s",
@@ -48,9 +64,10 @@ def measure(settings: Settings) -> list[Result]:
     ]
 
 
-def generate_both_ways(new_tokens: int, repeats: int) -> dict[str, Any]:
+def generate_both_ways(new_tokens: int, repeats: int, device: str) -> dict[str, Any]:
     """Seconds with a cache and without, and how many tokens each call makes."""
     import torch
+    from lightning.pytorch.utilities import move_data_to_device
 
     from xlm_runtime import config, discovery
     from xlm_runtime.build import build_parts
@@ -67,14 +84,14 @@ def generate_both_ways(new_tokens: int, repeats: int) -> dict[str, Any]:
     )
     torch.manual_seed(0)
     parts = build_parts(cfg)
-    parts.harness.eval()
+    parts.harness.eval().to(device)
     predictor: Any = parts.harness.predictor
     predictor.eos = -1  # no token has this id: no row stops
-    batch = next(iter(parts.datamodule.predict_dataloader()[0]))
+    batch = move_data_to_device(next(iter(parts.datamodule.predict_dataloader()[0])), torch.device(device))
     ids: dict[bool, torch.Tensor] = {}
 
-    def generate(use_cache: bool) -> Seconds:
-        predictor.use_cache = use_cache
+    def generate(use_cache: bool, compile: bool = False) -> Seconds:
+        predictor.use_cache, predictor.compile = use_cache, compile
 
         def predict() -> None:
             ids[use_cache] = predictor.predict(batch)["ids"]
@@ -85,4 +102,13 @@ def generate_both_ways(new_tokens: int, repeats: int) -> dict[str, Any]:
     pairs = alternate(lambda: generate(False), lambda: generate(True), repeats)
     assert ids[True].shape == (BATCH, new_tokens)
     assert torch.equal(ids[True], ids[False]), "cached and uncached generation differ"
-    return {"uncached": pairs.a, "cached": pairs.b, "tokens": BATCH * new_tokens}
+    answer = {"uncached": pairs.a, "cached": pairs.b, "tokens": BATCH * new_tokens}
+    if device == "cuda":
+        expected = ids[True]
+        for _ in range(3):  # compiles, and records its graphs
+            generate(True, compile=True)
+        steps = alternate(lambda: generate(True), lambda: generate(True, compile=True), 3 * repeats)
+        generate(True, compile=True)
+        assert torch.equal(ids[True], expected), "compiled and plain generation differ"
+        answer |= {"plain": steps.a, "compiled": steps.b}
+    return answer
