@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,7 +74,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         "Written by `make gpu` (`tests/gpu`); nothing here is typed by hand.",
         "",
         f"{len(ended['passed'])} passed, {len(ended['failed'])} failed: {datetime.now(UTC):%Y-%m-%d}, {card}, "
-        f"torch {torch.__version__}, commit {commit}.",
+        f"torch {torch.__version__}, commit {commit}. The runtime is made for `{_asked_for()}`: with another one, a "
+        "failure may come of that.",
         "",
         "| check | outcome |",
         "|---|---|",
@@ -81,3 +83,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     rows = [(report.nodeid.split("/")[-1], outcome) for outcome, reports in ended.items() for report in reports]
     lines += [f"| `{name}` | {'passed' if outcome == 'passed' else '**failed**'} |" for name, outcome in sorted(rows)]
     (ROOT / "docs" / "results" / "gpu.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _asked_for() -> str:
+    pyproject = tomllib.loads((ROOT / "runtime" / "pyproject.toml").read_text(encoding="utf-8"))
+    return next(word for word in pyproject["project"]["dependencies"] if word.startswith("torch>"))
