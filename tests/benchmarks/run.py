@@ -28,6 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import page
 from measurements import (
     continuing,
     decoding,
@@ -41,7 +42,6 @@ from measurements import (
     training,
 )
 from measurements.common import REPOSITORY, Result, Settings
-from page import page
 from rich.console import Console
 from rich.table import Table
 
@@ -88,16 +88,8 @@ def main() -> None:
     print(f"{options.json}")
     _write(options, results, failures)
     if options.page:
-        rows = [row for rows in results.values() for row in rows]
-        facts = {
-            "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            **_machine(options.device),
-            "command": _command(),
-            "commit": _commit(),
-        }
-        file = PAGES[options.device]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(page(rows, facts, failures), encoding="utf-8")
+        facts = {"date": f"{datetime.now(UTC):%Y-%m-%d}", **_machine(options.device), "command": _command()}
+        page.write(PAGES[options.device], results, {**facts, "commit": _commit()}, list(MEASUREMENTS))
     for name, words in failures.items():
         print(f"failed: {name}: {words.splitlines()[-1]}")
     sys.exit(1 if failures else 0)
