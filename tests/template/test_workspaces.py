@@ -101,6 +101,7 @@ def test_open_changes_of_another_model_stop_an_update(workspace: Path) -> None:
     refused(f"{unsaved}/setup.py. Commit them")
     (second / "setup.py.rej").write_text("mine\n", encoding="utf-8")
     refused("second_model/setup.py.rej in the repository")
+    assert "?? second_model/setup.py.rej" in git(workspace, "status", "--porcelain")  # nor does the template ignore it
     clean()
     (second / "LICENSE").unlink()
     refused(f"{unsaved}/LICENSE.")
