@@ -37,7 +37,8 @@ If the template has the file at another place now, let a migration move it, in c
         command: "test ! -e OLD || {{ mkdir -p $(dirname NEW); git mv OLD NEW || git mv OLD OLD.mine; }}"
 
 (OLD.mine is for who has a file NEW already.) Change no line of it in the same release: an edited one would become a
-conflict. That update then needs `--trust`; say so in CHANGELOG.md.
+conflict. It still becomes one for who skips a release in which a line of it changed, before the move or after it: the
+update that has the move compares with the release that was left. That update needs `--trust`; say so in CHANGELOG.md.
 
 If there is no such file any more, exclude it on update, in copier.yml: it stays where it is, as the user's own.
 
@@ -106,7 +107,7 @@ def losses(checkout: Path, since: str, tag: str, point: str, directory: Path) ->
         copier(["update", "--trust", "--vcs-ref", tag], project)
         kept = "\n".join((project / file).read_text(encoding="utf-8", errors="replace") for file in files(project))
         lost += [
-            f"{file} ({point}, follow_starting_point {follow})" for file in edited if f"{EDIT}: {file}" not in kept
+            f"{file} ({point}, follow_starting_point {follow})" for file in edited if f"{EDIT}: {file}\n" not in kept
         ]
     return lost
 

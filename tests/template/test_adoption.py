@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from releases import OLD, OLDEST, replace
-from rendering import files_of, run, succeed
+from rendering import ROOT, files_of, run, succeed
 from snapshot import clone, git, release
 from tiny_models import make_model, register, write
 
@@ -59,6 +59,18 @@ def test_its_contract_tests_run(adopted: tuple[Path, dict[str, bytes]], programs
     python = str(programs / "python")
     done = run([python, "-m", "pytest", "-q", "tests/test_contract.py", "-k", " or ".join(names)], repository)
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout
+
+
+def test_the_page_shows_which_files_in_no_commit_would_be_overwritten(begun: Path, tmp_path: Path) -> None:
+    """After an adoption `git diff` could not."""
+    page = (ROOT / "docs/updating.md").read_text(encoding="utf-8")
+    (command,) = (line for line in page.splitlines() if line.startswith("comm -12 "))
+    (tmp_path / "rendered").symlink_to(begun)
+    for path, text in {".gitignore": "data/\n/scripts\n", "data/x": "large\n", "scripts/check": "mine\n", "setup.py": ""}.items():
+        write(tmp_path / NAME / path, text)
+    git(tmp_path / NAME, "init", "--quiet")
+    release(tmp_path / NAME, "handmade")
+    assert succeed(["bash", "-c", command], tmp_path / NAME) == "scripts/check\n"
 
 
 def test_updates_leave_the_model_alone(adopted: tuple[Path, dict[str, bytes]]) -> None:

@@ -50,8 +50,16 @@ def make_a_seed_of_what_is_managed(checkout: Path) -> None:
     replace(checkout / COPIER_YML, "    - /README.md\n", "    - /setup.py\n")
 
 
+def rename_and_drop_what_begins_another_name(checkout: Path) -> None:
+    rename(checkout)
+    (checkout / "template/notes").unlink()
+
+
 CASES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
-    "renamed": (rename, ["scripts/check (arlm, follow_starting_point false)"]),
+    "renamed": (
+        rename_and_drop_what_begins_another_name,
+        ["scripts/check (arlm, follow_starting_point false)", "notes (arlm, follow_starting_point false)"],
+    ),
     "renamed_with_a_migration": (rename_with_a_migration, []),
     "renamed_for_another_version": (rename_with_a_migration_of_another_version, ["scripts/check (arlm, follow"]),
     "dropped": (remove_and_say_so, []),
@@ -62,9 +70,11 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working tree, released."""
+    """The working tree, released, with two files the name of one of which begins the other's."""
     checkout = tmp_path_factory.mktemp("guard") / "xlm-template"
     clone(ROOT, checkout, TEMPLATE)
+    for name in ("notes", "notes.md"):
+        (checkout / "template" / name).write_text("theirs\n", encoding="utf-8")
     release(checkout, SINCE)
     return checkout
 

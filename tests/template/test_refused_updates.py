@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from releases import OLD, OLDEST
+from releases import COPIER_YML, OLD, OLDEST, insert_before
 from rendering import ROOT, files_of, run
-from snapshot import git, release
+from snapshot import clone, git, release
+from test_guard import MOVE
 
 ANSWERS = ".copier-answers.yml"
 SECTION = (ROOT / "docs/updating.md").read_text(encoding="utf-8").partition("## What is refused")[2].partition("\n## ")[0]
@@ -39,18 +41,39 @@ def answer(key: str, value: str) -> Callable[[Path], None]:
 
     def change(project: Path) -> None:
         text = (project / ANSWERS).read_text(encoding="utf-8")
-        template = re.search(r"(?m)^_src_path: (.*)$", text)
-        assert template
-        line = f"{key}: {value.format(template=template[1])}"
+        line = f"{key}: {value.format(template=recorded('_src_path', project))}"
         (project / ANSWERS).write_text(re.sub(rf"(?m)^{key}:.*$", line, text), encoding="utf-8")
         release(project, "mine")
 
     return change
 
 
+def both(*changes: Callable[[Path], None]) -> Callable[[Path], None]:
+    def change(project: Path) -> None:
+        for each in changes:
+            each(project)
+
+    return change
+
+
+def with_a_migration(project: Path) -> None:
+    """The template's next release moves a file."""
+    checkout = project.parent / "xlm-template"
+    clone(Path(recorded("_src_path", project)), checkout)
+    insert_before(checkout / COPIER_YML, r"(?m)^_message_after_copy", MOVE)
+    release(checkout, "v0.1.0")
+    answer("_src_path", str(checkout))(project)
+
+
+def recorded(key: str, project: Path) -> str:
+    found = re.search(rf"(?m)^{key}: (.*)$", (project / ANSWERS).read_text(encoding="utf-8"))
+    assert found
+    return found[1]
+
+
 #: What is done before; what is asked for; what Copier ends with; what the script says.
 REFUSED: dict[str, tuple[Callable[[Path], None], list[str], str, str]] = {
-    "dirty": (uncommitted, [], "Destination repository is dirty", "commit or stash your local changes and retry"),
+    "dirty": (uncommitted, [], "Destination repository is dirty", "in no commit, expected none in all of the repository: setup.py."),
     "no git": (without_git, [], "only supported in git-tracked subprojects", "This needs git, and a commit to go back to"),
     "no answers": (without_answers, [], "TypeError: Template not found", "expected one such file. Get it back"),
     "unknown starting point": (
@@ -82,6 +105,18 @@ REFUSED: dict[str, tuple[Callable[[Path], None], list[str], str, str]] = {
         [],
         "ValueError: Unknown revision: 'v0.0.7'",
         f"and at _commit in {ANSWERS}",
+    ),
+    "recorded tag is gone, from afar": (
+        both(answer("_src_path", "git+file://{template}"), answer("_commit", "v0.0.7")),
+        [],
+        "v0.0.7",
+        "The template has no release v0.0.7: expected a tag of git+file://",
+    ),
+    "no trust": (
+        with_a_migration,
+        ["--vcs-ref", "v0.1.0"],
+        "Template uses potentially unsafe feature: migrations.",
+        "This release has migrations of the template run commands here: expected your trust. Read them in copier.yml at ",
     ),
     "no such directory": (
         answer("_src_path", "/nowhere"),
@@ -123,6 +158,41 @@ def test_what_cannot_be_updated_is_told_and_left_as_it_is(project: Path, case: s
     assert done.returncode == 1
     assert script_told in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     assert files_of(project) == before
+
+
+def test_what_the_script_alone_refuses(project: Path, tmp_path: Path) -> None:
+    """Copier takes edits away, or stops halfway with a traceback."""
+
+    def refused(told: str, *words: str, **variables: str) -> None:
+        before = files_of(project)
+        done = run(["scripts/update", *words], project, **variables)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert told in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+        assert files_of(project) == before
+
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python3").symlink_to(sys.executable)
+    refused("Found no copier on PATH, expected one: pip install 'copier>=9", PATH=str(tmp_path / "bin"))
+    for words in (["--conflict", "rej"], ["--conflict=rej"], ["-o", "rej"]):
+        refused("Found --conflict rej, expected inline: leave it out. Nothing has changed.", *words)
+    (project / "scripts/check").unlink()
+    (project / "scripts/check").mkdir()
+    (project / "scripts/check/own").write_text("mine\n", encoding="utf-8")
+    git(project, "rm", "--quiet", "-r", "requirements")
+    (project / "requirements").write_text("mine\n", encoding="utf-8")
+    release(project, "mine")
+    refused("Found requirements, scripts/check, where the new release has a file for a directory, or")
+
+
+def test_a_file_that_git_does_not_find_is_not_taken_for_a_release(project: Path, tmp_path: Path) -> None:
+    """What git says in the midst of a merge."""
+    program = tmp_path / "bin/copier"
+    program.parent.mkdir()
+    said = "error: pathspec 'own' did not match any file(s) known to git"
+    program.write_text(f'#!/bin/sh\ntest "$1" = recopy || {{ echo "{said}" >&2; exit 1; }}\n', encoding="utf-8")
+    program.chmod(0o755)
+    done = run(["scripts/update"], project, programs=str(program.parent))
+    assert (done.returncode, done.stderr) == (1, f"{said} Nothing has changed.\n")
 
 
 def test_what_the_page_lists_is_what_copier_says() -> None:

@@ -12,12 +12,12 @@ from rendering import ROOT, files_of, run, succeed
 from snapshot import TEMPLATE, clone, git, lay, release
 from test_guard import MOVE, rename
 
-FIRST, NEXT, MOVED = "v0.0.1", "v0.0.2", "v0.1.0"
+FIRST, NEXT, MOVED, BROKEN = "v0.0.1", "v0.0.2", "v0.1.0", "v0.2.0"
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three releases: the working tree, another line in a managed file, and a managed file that has moved."""
+    """The working tree, another line in a managed file, a managed file that has moved, a migration that fails at the end."""
     checkout = tmp_path_factory.mktemp("updates") / "xlm-template"
     clone(ROOT, checkout, TEMPLATE)
     set_version(checkout, FIRST)
@@ -34,6 +34,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rename(checkout)
     insert_before(checkout / COPIER_YML, r"(?m)^_message_after_copy", MOVE)
     release(checkout, MOVED)
+    set_version(checkout, BROKEN)
+    (checkout / "template/notes.local").write_text("theirs\n", encoding="utf-8")
+    fails = f"""  - version: {BROKEN}\n    when: "{{{{ _stage == 'after' }}}}"\n    command: "false"\n\n"""
+    replace(checkout / COPIER_YML, MOVE, MOVE.rstrip("\n") + "\n" + fails)
+    release(checkout, BROKEN)
     return checkout
 
 
@@ -69,6 +74,7 @@ def test_a_conflict_is_marked_and_told(project: Path) -> None:
 
 def test_the_script_for_updates_fails_at_a_conflict_and_names_the_files(project: Path) -> None:
     edit_and_commit(project)
+    git(project, "config", "status.showUntrackedFiles", "no")  # without a list of those Copier finds no conflict
     done = run(["scripts/update", "--defaults", "--vcs-ref", NEXT], project)
     assert done.returncode == 1
     assert done.stderr.endswith(
@@ -78,8 +84,24 @@ def test_the_script_for_updates_fails_at_a_conflict_and_names_the_files(project:
 
 
 def test_the_script_for_updates_ends_well_without_one(project: Path) -> None:
+    with (project / "scripts/check").open("a", encoding="utf-8") as stream:
+        stream.write("# mine  \n")
+    release(project, "mine")
+    git(project, "config", "apply.whitespace", "error")  # for the blanks above git would leave out all edits
     assert run(["scripts/update", "--defaults", "--vcs-ref", NEXT], project).returncode == 0
-    assert "# theirs" in (project / "scripts/check").read_text(encoding="utf-8")
+    text = (project / "scripts/check").read_text(encoding="utf-8")
+    assert "# theirs" in text and text.endswith("# mine  \n")
+
+
+def test_an_update_that_stops_halfway_says_how_to_go_back(project: Path) -> None:
+    edit_and_commit(project)
+    before = files_of(project)
+    done = run(["scripts/update", "--vcs-ref", BROKEN, "--trust"], project)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    said, _, back = done.stderr.rpartition("The update stopped halfway: to go back, at the repository's root, ")
+    assert said and files_of(project) != before
+    succeed(["bash", "-c", back], project)
+    assert files_of(project) == before
 
 
 def test_the_message_after_an_update_names_the_version(project: Path) -> None:
@@ -182,6 +204,18 @@ def test_a_file_that_git_does_not_see_is_not_overwritten(project: Path, hide: Ca
     before = files_of(project)
     done = run(["scripts/update", "--vcs-ref", NEXT], project)
     assert done.returncode == 1 and f"would overwrite them:\n  {path}\n" in done.stderr
+    assert files_of(project) == before
+
+
+def test_a_file_that_git_is_told_not_to_list_is_not_overwritten(project: Path) -> None:
+    (project / "notes.local").write_text("mine\n", encoding="utf-8")
+    git(project, "rm", "--quiet", "--cached", "scripts/check")
+    git(project, "commit", "--quiet", "--message", "mine")
+    git(project, "config", "status.showUntrackedFiles", "no")
+    before = files_of(project)
+    done = run(["scripts/update", "--vcs-ref", NEXT], project)
+    assert done.returncode == 1 and "in no commit" in done.stderr, done.stderr
+    assert "notes.local, scripts/check" in done.stderr
     assert files_of(project) == before
 
 

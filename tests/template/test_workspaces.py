@@ -30,6 +30,7 @@ def workspace(published: Path, tmp_path: Path) -> Path:
         copy(published, name, directory, "--answers-file", f".copier-answers.{name}.yml")
     (directory / "xlm_models.json").write_text(json.dumps({name: name for name in NAMES}), encoding="utf-8")
     (directory / "README.md").write_text("Two models.\n", encoding="utf-8")
+    (directory / "own.rej").write_text("Beside no file of this name: in nobody's way.\n", encoding="utf-8")
     release(directory, "made")
     return directory
 
@@ -77,6 +78,48 @@ def test_the_script_of_a_model_finds_its_own_answers(workspace: Path) -> None:
     assert done.returncode == 1
     assert "Found .copier-answers.first_model.yml and .copier-answers.yml" in done.stderr
     assert "Name it with --answers-file." in done.stderr
+
+
+def test_open_changes_of_another_model_stop_an_update(workspace: Path) -> None:
+    """Copier looks in the model's own directory, and then lets git write to all of the repository."""
+    second = workspace / "second_model"
+
+    def refused(told: str) -> None:
+        before = files_of(workspace)
+        done = run(["first_model/scripts/update"], workspace)
+        assert done.returncode == 1 and done.stderr.startswith(f"Found {told}"), done.stderr
+        assert len(done.stderr.splitlines()) == 1 and done.stderr.endswith(" Nothing has changed.\n")
+        assert files_of(workspace) == before
+
+    def clean() -> None:
+        git(workspace, "reset", "--quiet", "--hard")
+        git(workspace, "clean", "--quiet", "--force", "-d")
+
+    unsaved = "changes that are in no commit, expected none in all of the repository: second_model"
+    with (second / "setup.py").open("a", encoding="utf-8") as stream:
+        stream.write("# mine\n")
+    refused(f"{unsaved}/setup.py. Commit them")
+    (second / "setup.py.rej").write_text("mine\n", encoding="utf-8")
+    refused("second_model/setup.py.rej in the repository")
+    assert "?? second_model/setup.py.rej" in git(workspace, "status", "--porcelain")  # nor does the template ignore it
+    clean()
+    (second / "LICENSE").unlink()
+    refused(f"{unsaved}/LICENSE.")
+    clean()
+    for name in "abcd":
+        (second / name).write_text("mine\n", encoding="utf-8")
+    git(workspace, "config", "status.showUntrackedFiles", "no")
+    refused(f"{unsaved}/a, second_model/b, second_model/c and 1 more.")
+    git(workspace, "config", "--unset", "status.showUntrackedFiles")
+    clean()
+    (workspace / ".git/info/exclude").write_text("*.rej\n", encoding="utf-8")
+    (second / "mine.rej").write_text("mine\n", encoding="utf-8")
+    refused("second_model/mine.rej in the repository")
+    (second / "mine.rej").unlink()
+    (workspace / "README.md.rej").write_text("mine\n", encoding="utf-8")
+    git(workspace, "add", "--force", "README.md.rej")
+    git(workspace, "commit", "--quiet", "--message", "Where a merge of README.md would leave its rest")
+    refused("README.md.rej in the repository")
 
 
 def test_the_workflows_work_at_the_root_as_documented(workspace: Path) -> None:
