@@ -22,6 +22,7 @@ from xlm_runtime.options import check_choice
 from xlm_runtime.report.run_files import read_run
 from xlm_runtime.report.run_report import intervals
 from xlm_runtime.saved import SavedRun
+from xlm_runtime.weights import weights_fingerprint
 
 FORMATS = ("xlm", "transformers")
 
@@ -86,7 +87,7 @@ def _write(cfg: DictConfig, saved: SavedRun, folder: Path, as_transformers: bool
         name=(repo_id or str(cfg.job_name)).rpartition("/")[2],
         step=saved.step,
         parameters=sum(weight.numel() for weight in harness.model.parameters()),
-        metrics=_metrics(Path(cfg.run_dir), saved.step),
+        metrics=_metrics(Path(cfg.run_dir), weights_fingerprint(harness)),
         version=__version__,
         transformers_class=class_name,
         repo_id=repo_id,
@@ -134,11 +135,11 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return plain
 
 
-def _metrics(run_dir: Path, step: int) -> list[list[str]]:
-    """What eval found of the weights of this step; of another step's, the card would say what is not so."""
+def _metrics(run_dir: Path, weights: str) -> list[list[str]]:
+    """What eval found of these very weights: of others, even of the same step, the card would say what is not so."""
     cells = []
     for found in read_run(run_dir).metrics:
-        if found.file == f"metrics-{found.split}.json" and found.step == step:
+        if found.file == f"metrics-{found.split}.json" and found.facts.get("weights") == weights:
             known = intervals(found, ())
             for name, value in found.values.items():
                 interval = f"{known[name].low:.4g} – {known[name].high:.4g}" if name in known else ""

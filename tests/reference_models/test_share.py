@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,38 @@ def test_an_export_stands_in_a_checkpoints_place(xlm: Xlm, work: Path, model: st
     name = f"runs/text_{model}/metrics-test.json"
     found, known = (json.loads(file.read_text(encoding="utf-8")) for file in (Path(name), work / name))
     assert {**found, "checkpoint": ""} == {**known, "checkpoint": ""}
+
+
+def test_a_model_from_elsewhere_does_not_write_into_another_run_of_its_name(xlm: Xlm, work: Path) -> None:
+    run, folder = Path("runs/text_arlm"), f"ckpt_path={work}/exports/text_arlm"
+    shutil.copytree(work / "runs" / "text_ilm", run)
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    for words in (("eval",), ("eval", "job_name=text_arlm"), ("generate", "prompts=['The cat']")):
+        code, _, err = xlm(f"job_type={words[0]}", folder, *words[1:])
+        assert code == 2, words
+        assert "runs/text_arlm holds a run of its own" in err and "job_name=<name>" in err
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+    code, out, err = xlm("job_type=generate", folder, "prompts=['The cat']", "job_name=other")
+    assert code == 0 and "runs/other/predictions" in out, err
+    shutil.rmtree(run)
+    shutil.copytree(work / "runs" / "text_arlm", run)  # the one that it was exported from
+    code, out, err = xlm("job_type=generate", folder, "prompts=['The cat']")
+    assert code == 0 and "runs/text_arlm/predictions" in out, err
+
+
+def test_the_card_has_the_numbers_of_its_own_weights_alone(xlm: Xlm, work: Path) -> None:
+    run = Path("runs/text_arlm")
+    shutil.copytree(work / "runs" / "text_arlm", run)
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics["test"]["metrics"]["loss"]["means"] = "as the evaluation says"
+    for name, weights in (("own", metrics["test"]["weights"]), ("others", "0" * 16)):
+        metrics["test"]["weights"] = weights
+        (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+        code, _, err = xlm("job_type=export", "job_name=text_arlm", f"export_dir={name}")
+        assert code == 0, err
+    own, others = (Path(name, "README.md").read_text(encoding="utf-8") for name in ("own", "others"))
+    assert "as the evaluation says" in own and "nats per token" not in own
+    assert "None are recorded" in others and "perplexity" not in others
 
 
 def test_the_card_is_made_from_the_run(work: Path) -> None:
