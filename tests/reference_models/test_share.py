@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 from hub_server import as_client, hub_server
 from safetensors import safe_open
 from safetensors.torch import save_file
-from trained_runs import MODELS, STAR, Xlm
+from trained_runs import MODELS, STAR, TEXT, Xlm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from xlm_runtime import load
@@ -109,7 +110,10 @@ def test_the_card_is_made_from_the_run(work: Path) -> None:
     metrics = json.loads((work / "runs" / "text_mdlm" / "metrics-test.json").read_text(encoding="utf-8"))
     row = re.search(rf"\| test \| loss \| {metrics['test/loss']:.6g} \|(.*)\|(.*)\|\n", card)
     assert row is not None and row[2].strip() == "nats per token, a bound from above: the NELBO"
-    assert re.search(r"\| test \| exact_match \| \S+ \| \S+ – \S+ \|  \|\n", card)
+    assert re.search(r"\| test \| exact_match \| \S+ \| \S+ – \S+ \| 8 \|  \|\n", card)
+    assert "Measured by:\n\n```bash\nxlm job_type=eval job_name=text_mdlm\n```" in card
+    trained = ["xlm", "job_type=train", "experiment=pydoc_mdlm", "job_name=text_mdlm", *TEXT]
+    assert f"Trained by:\n\n```bash\n{shlex.join(trained)}\n```" in card
     for words in ("# text_mdlm", "`xlm_runtime.datasets.pydoc.PydocTopics`", "block_size: `48`", "for 1 steps"):
         assert words in card
     assert str(work) not in card
@@ -164,8 +168,27 @@ def test_transformers_computes_the_same_logits(xlm: Xlm, work: Path) -> None:
     assert expected.abs().max() > 0.05
     assert torch.allclose(found, expected, atol=1e-5, rtol=0)
     assert tokenizer.bos_token_id == theirs.config.bos_token_id == 4
-    assert "library_name: transformers" in Path("exported/README.md").read_text(encoding="utf-8")
+    card = Path("exported/README.md").read_text(encoding="utf-8")
+    assert "library_name: transformers" in card and "A text begins with the tokenizer's BOS" in card
     assert not [file for file in Path("exported").iterdir() if file.suffix in (".bin", ".pt", ".py", ".ckpt")]
+
+
+def test_the_card_of_a_model_of_prompts_and_answers_says_where_the_bos_stands(xlm: Xlm, work: Path) -> None:
+    words = ("job_type=export", f"run_dir={work}/runs/star_arlm", "export_dir=new", "format=transformers")
+    code, _, err = xlm(*words, "license='a: [b'")
+    assert code == 0, err
+    card = Path("new/README.md").read_text(encoding="utf-8")
+    assert "A prompt is followed by BOS; the answer comes after it." in card and "A text begins" not in card
+    assert yaml.safe_load(card.split("---")[1])["license"] == "a: [b"
+    assert str(work) not in card
+
+
+def test_an_export_of_an_export_knows_how_it_was_trained(xlm: Xlm, work: Path) -> None:
+    code, _, err = xlm("job_type=export", f"ckpt_path={work}/exports/text_mdlm", "export_dir=again")
+    assert code == 0, err
+    assert "Trained by:\n\n```bash\nxlm job_type=train experiment=pydoc_mdlm" in Path("again/README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 REFUSED = {
