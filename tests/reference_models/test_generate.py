@@ -82,15 +82,27 @@ def test_star_models_answer_prompts(runs: Path, model: str) -> None:
         loaded.generate(["1 cat 77"])
     with pytest.raises(DataError, match=r"has 29 tokens.*takes at most 28"):
         loaded.generate(["1 " * 29])
-    with pytest.raises(ConfigError, match="has a mask marker"):
+    with pytest.raises(ConfigError, match=r"has a mask marker.*trained on prompts and answers") as refused:
         loaded.generate(["1 <mask>"])
+    # To no collator, which would want a block that this checkpoint has none of; nor to an experiment that fills none.
+    assert "collator@" not in str(refused.value)
+    assert (f"a checkpoint trained on texts (experiment=pydoc_{model} or " in str(refused.value)) == (model != "arlm")
     with pytest.raises(ConfigError, match="answers prompts"):
         loaded.generate(num_samples=2)
 
 
 def test_a_model_that_writes_from_left_to_right_refuses_markers(runs: Path) -> None:
-    with pytest.raises(ConfigError, match="leave the markers out"):
+    with pytest.raises(ConfigError, match=r"continues prompts.*Leave the markers out\.$"):
         load(runs / "text_arlm").generate(["The <mask> sat"])
+
+
+def test_the_collator_that_fills_blanks_is_named_where_it_does(xlm: Xlm, runs: Path) -> None:
+    words = ("job_type=generate", f"run_dir={runs}/text_mdlm", "prompts=['The <mask> sat']")
+    place = "collator@datamodule.collators.prediction="
+    code, _, err = xlm(*words, f"{place}prediction_mdlm")
+    assert code == 2 and f"{place}infilling_prediction_mdlm." in err
+    code, _, err = xlm(*words, f"{place}infilling_prediction_mdlm")
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("model", MODELS)

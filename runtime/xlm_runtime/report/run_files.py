@@ -200,13 +200,14 @@ def _about(entry: Any, step: int | None) -> dict[str, Any]:
 
 def _estimates(numbers: dict[str, dict[str, Any]]) -> dict[str, Estimate]:
     """The intervals of those that have one."""
-    found = {}
+    found: dict[str, Estimate] = {}
     for name, number in numbers.items():
         ends = [number.get(key) for key in ("value", "low", "high")]
         if all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
             value, low, high = (float(number[key]) for key in ("value", "low", "high"))
             count, method, unit = (number.get(key) for key in ("count", "method", "unit"))
-            found[name] = Estimate(value, low, high, _whole(count) or 0, str(method), str(unit))
+            estimate = Estimate(value, low, high, _whole(count) or 0, str(method), str(unit))
+            found |= {name: estimate} if estimate.known else {}
     return found
 
 
