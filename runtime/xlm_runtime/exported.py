@@ -28,6 +28,7 @@ from xlm_runtime.errors import CheckpointError, XlmError, did_you_mean
 from xlm_runtime.locate import locate
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 TOKENIZER = "xlm_runtime.tokenizers.exported_tokenizer"
 
 #: Where what a configuration from elsewhere may make is defined, besides the packages of models that are found here.
@@ -141,9 +142,9 @@ def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int
         raise CheckpointError(
             f"{path / WEIGHTS} cannot be read: the file is damaged or cut short. ({error})\nExport the model again."
         ) from error
-    checkpoint.load_state(module, state, path / WEIGHTS)
     if model is not None:
         checkpoint.check_model((path / CONFIG).read_text(encoding="utf-8"), model, path)
+    checkpoint.load_state(module, state, path / WEIGHTS)
     return int(step) if step.isdecimal() else 0
 
 
@@ -165,6 +166,13 @@ def _check_files(path: Path) -> None:
             raise CheckpointError(
                 f"{path} has no {name}: it is no exported model. Give a folder that job_type=export wrote, a .ckpt "
                 "file, or of a run its name: job_name=<name>."
+            )
+    for name in TOKENIZER_FILES:
+        if not (path / name).is_file():
+            raise CheckpointError(
+                f"{path} has no {name}: without its tokenizer the model cannot be used. Expected "
+                f"{' and '.join(TOKENIZER_FILES)}, as job_type=export writes them. Export the model again, or fetch "
+                "the whole folder."
             )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from xlm_runtime.kept_command import as_metadata, command_of
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.model_card import Measured, model_card
 from xlm_runtime.options import check_choice
+from xlm_runtime.progress_line import without_bars
 from xlm_runtime.report.run_files import read_run
 from xlm_runtime.report.run_report import intervals
 from xlm_runtime.saved import SavedRun
@@ -81,7 +81,7 @@ def _write(cfg: DictConfig, saved: SavedRun, folder: Path, as_transformers: bool
     if as_transformers:
         model = _transformers_model(cfg, harness.model, tokenizer)
         class_name = type(model).__name__
-        with _without_bar():
+        with without_bars():
             model.save_pretrained(folder)
     else:
         exported.write_weights(harness, folder / exported.WEIGHTS, saved.step, as_metadata(command))
@@ -100,19 +100,6 @@ def _write(cfg: DictConfig, saved: SavedRun, folder: Path, as_transformers: bool
         repo_id=repo_id,
     )
     write_text(folder / "README.md", card)
-
-
-@contextmanager
-def _without_bar() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _portable(cfg: DictConfig) -> DictConfig:

@@ -130,7 +130,11 @@ def test_options_hold_for_their_call(runs: Path) -> None:
 def test_what_python_asks_for_wrongly_is_refused(runs: Path) -> None:
     loaded = load(runs / "text_arlm", eval_batch_size=2)
     assert [row["prompt"] for row in loaded.generate(("a", "b", "c"), num_samples=2)] == ["a", "b"]
-    for prompts, words in (([1], "number 1, is 1; expected text"), (7, "prompts is 7; expected a list of texts")):
+    for prompts, words in (
+        ([1], "number 1, is 1; expected text"),
+        (7, "prompts is 7; expected a list"),
+        ({"a": 1}, "prompts is {'a': 1}; expected a list"),
+    ):
         with pytest.raises(ConfigError, match=words):
             loaded.generate(prompts)  # type: ignore[arg-type]
     for number in (-1, 1.5, "2", True):
@@ -138,6 +142,8 @@ def test_what_python_asks_for_wrongly_is_refused(runs: Path) -> None:
             loaded.generate(num_samples=number)  # type: ignore[arg-type]
     with pytest.raises(UnknownKeyError, match=r"has no key 'sead'.*Did you mean 'seed'"):
         load(runs / "text_arlm", sead=3)
+    with pytest.raises(UnknownKeyError, match=r"has no key 'bogus'\. \n.*load\(\.\.\.\)\.cfg holds them all"):
+        load(runs / "text_arlm", bogus=2)
     with pytest.raises(UnknownKeyError, match=r"has no key 'predictor\.temprature'"):
         load(runs / "text_arlm", **{"predictor.temprature": 3})
 
@@ -205,7 +211,7 @@ BAD = {
         ["experiment=pydoc_arlm", *TEXT, "ckpt_path=RUNS/text_mlm/checkpoints/last.ckpt", "prompts=['a']"],
         ["holds the weights of another model: mlm.model_mlm.MlmModel"],
     ),
-    "markers": (["prompts=['a <mask>']"], ["leave the markers out"]),
+    "markers": (["prompts=['a <mask>']"], ["Leave the markers out"]),
     "too long": ([f"prompts=['{'x' * 60}']"], ["has 60 tokens", "at most 46"]),
 }
 

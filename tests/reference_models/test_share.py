@@ -245,6 +245,14 @@ def test_a_folder_that_is_not_whole_is_refused(work: Path, tmp_path: Path) -> No
         load(tmp_path / "none")
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_folder_without_its_tokenizer_names_the_file(work: Path, tmp_path: Path, name: str) -> None:
+    folder = copied(work, tmp_path)
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=rf"folder has no {name}: .*Export the model again"):
+        load(folder)
+
+
 def test_a_folder_of_another_version_says_so(work: Path, tmp_path: Path) -> None:
     folder = copied(work, tmp_path)
     config = folder / "config.yaml"
@@ -264,7 +272,7 @@ def test_a_folder_of_another_version_says_so(work: Path, tmp_path: Path) -> None
             load(folder)
 
 
-def test_weights_of_another_model_are_refused(work: Path, tmp_path: Path) -> None:
+def test_weights_of_another_model_are_refused(xlm: Xlm, work: Path, tmp_path: Path) -> None:
     folder = copied(work, tmp_path)
     other = work / "exports" / "text_ilm" / "model.safetensors"
     (folder / "model.safetensors").write_bytes(other.read_bytes())
@@ -272,6 +280,12 @@ def test_weights_of_another_model_are_refused(work: Path, tmp_path: Path) -> Non
         load(folder)
     with pytest.raises(CheckpointError, match="holds the weights of another model: arlm"):
         load(work / "exports" / "text_arlm", model={**load(work / "exports" / "text_mlm").cfg.model})
+    # Nor does it help to be told of each tensor that does not fit.
+    for path in ("exports/text_arlm", "runs/text_arlm/checkpoints/last.ckpt"):
+        code, _, err = xlm(
+            "job_type=generate", f"ckpt_path={work}/{path}", "experiment=pydoc_ilm", "prompts=['<mask>']"
+        )
+        assert code == 2 and "holds the weights of another model: arlm." in err and "is for ilm." in err, err
 
 
 @pytest.mark.parametrize(
@@ -327,4 +341,4 @@ def test_a_run_is_pushed_and_comes_back(xlm: Xlm, work: Path, tmp_path: Path, mo
 
 def test_a_push_without_a_name_is_refused(xlm: Xlm, work: Path) -> None:
     code, _, err = xlm("job_type=push_to_hub", f"run_dir={work}/runs/text_arlm")
-    assert code == 2 and "repo_id is None; expected user/name" in err
+    assert code == 2 and "repo_id is None; expected user/name, the name on the hub: repo_id=user/name." in err
