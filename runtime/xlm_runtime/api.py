@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,10 @@ def load(source: str | Path, **overrides: Any) -> LoadedModel:
     assert isinstance(cfg, DictConfig)
     for name in overrides:
         if name not in keys:
-            raise UnknownKeyError(f"load: the configuration of {text} has no key '{name}'. {did_you_mean(name, keys)}")
+            raise UnknownKeyError(
+                f"load: the configuration of {text} has no key '{name}'. {did_you_mean(name, keys)}\nExpected one of "
+                "its keys, dotted where they are nested, as in **{'predictor.seed': 1}: load(...).cfg holds them all."
+            )
     with open_dict(cfg):
         for name, value in {"ckpt_path": None, **overrides, key: text}.items():
             OmegaConf.update(cfg, name, value, merge=False)
@@ -149,7 +152,7 @@ def _asked(prompts: Sequence[str] | None, num_samples: int | None) -> Sequence[P
         raise ConfigError(f"num_samples is {num_samples!r}; expected a whole number, at least 0, or None.")
     if prompts is None:
         return [NOTHING] * (1 if num_samples is None else num_samples)
-    if isinstance(prompts, Iterable):
+    if isinstance(prompts, Iterable) and not isinstance(prompts, Mapping):  # of which the keys would be taken
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not prompts:
             return []

@@ -24,7 +24,12 @@ KEY = "xlm"
 #: The names of the files: by the monitored metric, of the last save, and of the save before it.
 BEST, LAST, PREVIOUS = "best", "last", "previous"
 
-_REMEDY = "Remove it, or use another one: ckpt_path=<file>. Without it, training begins again."
+#: What to do about a file that cannot be used: of a model that is to be used, and of a run that is to be continued.
+ANOTHER = (
+    f"Use another checkpoint: ckpt_path=<file>, or load(<file>) in Python. A run keeps {BEST}.ckpt, {LAST}.ckpt and "
+    f"{PREVIOUS}.ckpt."
+)
+BEGIN_AGAIN = "Remove it: without a checkpoint, training begins again."
 
 
 def describe(checkpoint: dict[str, Any], config: str) -> None:
@@ -54,7 +59,7 @@ def to_continue_from(run_dir: Path) -> tuple[Path | None, str]:
         if path is None:
             continue
         try:
-            check_whole(path)
+            check_whole(path, BEGIN_AGAIN)
         except CheckpointError as error:
             first = first or error
             said.append(str(error).partition("\n")[0])
@@ -65,7 +70,7 @@ def to_continue_from(run_dir: Path) -> tuple[Path | None, str]:
     return None, ""
 
 
-def check_whole(path: Path) -> None:
+def check_whole(path: Path, remedy: str = ANOTHER) -> None:
     """Read a checkpoint's bytes and compare their checksums, which loading it does not do.
 
     Raises:
@@ -75,13 +80,17 @@ def check_whole(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             fault = archive.testzip()
     except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, remedy, f" ({_first_line(error)})") from error
     if fault is not None:
-        raise _damaged(path, ValueError(f"the checksum of {fault} is wrong"))
+        raise _damaged(path, remedy, f" (the checksum of {fault} is wrong)")
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, remedy: str = ANOTHER) -> dict[str, Any]:
     """A checkpoint's contents, tensors on the CPU.
+
+    Args:
+        path: the file.
+        remedy: what to do if it cannot be used.
 
     Raises:
         CheckpointError: no such file, a damaged one, or one that holds more than plain types.
@@ -95,13 +104,14 @@ def read(path: Path) -> dict[str, Any]:
         )
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
+    # What torch says is left out: it speaks of its own insides, and advises to unpickle the file all the same.
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and plain types, or is damaged; it is not loaded, because "
-            f"unpickling it could run code. ({_first_line(error)})\n{_REMEDY}"
+            f"unpickling it could run code.\n{remedy}"
         ) from error
     except Exception as error:  # of bytes that are no pickle, torch raises what it happens to run into
-        raise _damaged(path, error) from error
+        raise _damaged(path, remedy) from error
     if not isinstance(contents, dict) or "state_dict" not in contents:
         raise CheckpointError(f"{path} is not a checkpoint of a training run: it has no 'state_dict'.")
     return contents
@@ -140,9 +150,9 @@ def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int
     contents = read(path)
     if zipfile.is_zipfile(path):  # as torch has written for years: with checksums, at which it does not look
         check_whole(path)
-    load_state(module, contents["state_dict"], path)
-    if model is not None and KEY in contents:
+    if model is not None and KEY in contents:  # first: of another model, no tensor fits, which says less
         check_model(str(contents[KEY]["config"]), model, path)
+    load_state(module, contents["state_dict"], path)
     return int(contents.get("global_step", 0))
 
 
@@ -182,10 +192,8 @@ def load_state(module: nn.Module, state: Mapping[str, torch.Tensor], path: Path)
     module.load_state_dict(state)
 
 
-def _damaged(path: Path, error: BaseException) -> CheckpointError:
-    return CheckpointError(
-        f"{path} cannot be read: the file is damaged or cut short. ({_first_line(error)})\n{_REMEDY}"
-    )
+def _damaged(path: Path, remedy: str, reason: str = "") -> CheckpointError:
+    return CheckpointError(f"{path} cannot be read: the file is damaged or cut short.{reason}\n{remedy}")
 
 
 def _first_line(error: BaseException) -> str:

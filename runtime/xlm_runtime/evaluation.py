@@ -101,7 +101,8 @@ def evaluate(evaluators: Mapping[str, Evaluator], rows: list[Row]) -> dict[str, 
     for name, evaluator in evaluators.items():
         for key, value in evaluator(rows).items():
             estimate = value if isinstance(value, Estimate) else None
-            found[f"{name}/{key}"] = Number(_plain(estimate.value if estimate else value), estimate)
+            number = _plain(estimate.value if estimate else value)
+            found[f"{name}/{key}"] = Number(number, estimate if estimate is not None and estimate.known else None)
     return found
 
 

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from xlm_runtime.errors import CheckpointError, XlmError, did_you_mean
 from xlm_runtime.locate import locate
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 TOKENIZER = "xlm_runtime.tokenizers.exported_tokenizer"
 
 #: Where what a configuration from elsewhere may make is defined, besides the packages of models that are found here.
@@ -105,10 +106,15 @@ def _version(path: Path) -> str | None:
     try:
         if not is_exported(path):
             return str(checkpoint.read(path)[checkpoint.KEY]["version"])
-        with safe_open(path / WEIGHTS, framework="pt") as file:
-            return (file.metadata() or {}).get("xlm_version")
+        return metadata(path).get("xlm_version")
     except (CheckpointError, KeyError, TypeError, SafetensorError, OSError):
         return None
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What stands in an exported folder's file of weights beside them."""
+    with safe_open(path / WEIGHTS, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int:
@@ -130,21 +136,20 @@ def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int
     _check_files(path)
     try:
         with safe_open(path / WEIGHTS, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
+            step: str = (file.metadata() or {}).get("step", "0")
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path / WEIGHTS} cannot be read: the file is damaged or cut short. ({error})\nExport the model again."
         ) from error
-    checkpoint.load_state(module, state, path / WEIGHTS)
     if model is not None:
         checkpoint.check_model((path / CONFIG).read_text(encoding="utf-8"), model, path)
-    step = metadata.get("step", "0")
+    checkpoint.load_state(module, state, path / WEIGHTS)
     return int(step) if step.isdecimal() else 0
 
 
-def write_weights(module: nn.Module, file: Path, step: int) -> None:
-    """A Harness's weights as safetensors. Weights that are two names for one tensor are written twice."""
+def write_weights(module: nn.Module, file: Path, step: int, further: Mapping[str, str]) -> None:
+    """A Harness's weights as safetensors, with ``further`` metadata. What has two names is written twice."""
     state: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, value in module.state_dict().items():
@@ -152,7 +157,7 @@ def write_weights(module: nn.Module, file: Path, step: int) -> None:
         memory = whole.untyped_storage().data_ptr()
         state[name] = whole.clone() if memory in seen else whole
         seen.add(memory)
-    save_file(state, file, metadata={"format": "pt", "step": str(step), "xlm_version": __version__})
+    save_file(state, file, metadata={"format": "pt", "step": str(step), "xlm_version": __version__, **further})
 
 
 def _check_files(path: Path) -> None:
@@ -161,6 +166,13 @@ def _check_files(path: Path) -> None:
             raise CheckpointError(
                 f"{path} has no {name}: it is no exported model. Give a folder that job_type=export wrote, a .ckpt "
                 "file, or of a run its name: job_name=<name>."
+            )
+    for name in TOKENIZER_FILES:
+        if not (path / name).is_file():
+            raise CheckpointError(
+                f"{path} has no {name}: without its tokenizer the model cannot be used. Expected "
+                f"{' and '.join(TOKENIZER_FILES)}, as job_type=export writes them. Export the model again, or fetch "
+                "the whole folder."
             )
 
 

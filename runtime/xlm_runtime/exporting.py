@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,26 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from xlm_runtime import __version__, exported
-from xlm_runtime.contracts import ToTransformers
+from xlm_runtime.contracts import Seq2SeqCollatorPrediction, ToTransformers, inherits
 from xlm_runtime.errors import CheckpointError, ConfigError
 from xlm_runtime.files import write_text
-from xlm_runtime.model_card import model_card
+from xlm_runtime.kept_command import as_metadata, command_of
+from xlm_runtime.metrics import LoaderKind
+from xlm_runtime.model_card import Measured, model_card
 from xlm_runtime.options import check_choice
+from xlm_runtime.progress_line import without_bars
 from xlm_runtime.report.run_files import read_run
 from xlm_runtime.report.run_report import intervals
 from xlm_runtime.saved import SavedRun
+from xlm_runtime.weights import weights_fingerprint
 
 FORMATS = ("xlm", "transformers")
 
 #: What a run is asked for, which is no property of the model.
 _OF_THE_JOB = ("ckpt_path", "prompts", "prompts_file", "num_samples", "label", "export_dir", "repo_id")
+
+#: Words of a command line that say where something lies on a machine: nothing of them is told to others.
+_PLACES = ("cache_dir", "run_dir", "ckpt_path")
 
 
 def check_new(folder: Path) -> None:
@@ -71,14 +77,14 @@ def write_folder(cfg: DictConfig, saved: SavedRun, folder: Path, repo_id: str | 
 
 def _write(cfg: DictConfig, saved: SavedRun, folder: Path, as_transformers: bool, repo_id: str | None) -> None:
     harness, tokenizer = saved.parts.harness, saved.parts.tokenizer
-    class_name = None
+    class_name, command = None, command_of(saved.path)
     if as_transformers:
         model = _transformers_model(cfg, harness.model, tokenizer)
         class_name = type(model).__name__
-        with _without_bar():
+        with without_bars():
             model.save_pretrained(folder)
     else:
-        exported.write_weights(harness, folder / exported.WEIGHTS, saved.step)
+        exported.write_weights(harness, folder / exported.WEIGHTS, saved.step, as_metadata(command))
         write_text(folder / exported.CONFIG, OmegaConf.to_yaml(_portable(saved.parts.cfg)))
     tokenizer.save_pretrained(folder)
     card = model_card(
@@ -86,25 +92,14 @@ def _write(cfg: DictConfig, saved: SavedRun, folder: Path, as_transformers: bool
         name=(repo_id or str(cfg.job_name)).rpartition("/")[2],
         step=saved.step,
         parameters=sum(weight.numel() for weight in harness.model.parameters()),
-        metrics=_metrics(Path(cfg.run_dir), saved.step),
+        measured=_measured(Path(cfg.run_dir), weights_fingerprint(harness)),
+        trained_by=_told(command),
         version=__version__,
         transformers_class=class_name,
+        answers=inherits(saved.parts.datamodule.collators.get(LoaderKind.PREDICTION), Seq2SeqCollatorPrediction),
         repo_id=repo_id,
     )
     write_text(folder / "README.md", card)
-
-
-@contextmanager
-def _without_bar() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _portable(cfg: DictConfig) -> DictConfig:
@@ -134,16 +129,23 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return plain
 
 
-def _metrics(run_dir: Path, step: int) -> list[list[str]]:
-    """What eval found of the weights of this step; of another step's, the card would say what is not so."""
-    cells = []
+def _measured(run_dir: Path, weights: str) -> list[Measured]:
+    """What eval found of these very weights: of others, even of the same step, the card would say what is not so."""
+    measured = []
     for found in read_run(run_dir).metrics:
-        if found.file == f"metrics-{found.split}.json" and found.step == step:
-            known = intervals(found, ())
+        if found.file == f"metrics-{found.split}.json" and found.facts.get("weights") == weights:
+            known, rows = intervals(found, ()), found.facts.get("rows")
+            numbers = []
             for name, value in found.values.items():
                 interval = f"{known[name].low:.4g} – {known[name].high:.4g}" if name in known else ""
-                cells.append([found.split, name, f"{value:.6g}", interval, found.means.get(name, "")])
-    return cells
+                numbers.append([name, f"{value:.6g}", interval, found.means.get(name, "")])
+            measured.append(Measured(found.split, rows, _told(found.facts.get("overrides") or []), numbers))
+    return measured
+
+
+def _told(words: Sequence[Any]) -> list[str]:
+    """The words of a command line that others can use."""
+    return [str(word) for word in words if str(word).partition("=")[0] not in _PLACES]
 
 
 def _transformers_model(cfg: DictConfig, model: nn.Module, tokenizer: Any) -> Any:

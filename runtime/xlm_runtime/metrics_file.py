@@ -1,7 +1,8 @@
 """``metrics.json``: what is known of a run's predictions, by split and label, with where each number comes from.
 
-    {"test": {"split": "test", "label": null, "step": 175, "checkpoint": "...", "rows": 64, "predictions": "...",
-              "seed": 42, "date": "...", "commit": {...}, "versions": {...}, "overrides": [...], "evaluators": {...},
+    {"test": {"split": "test", "label": null, "step": 175, "checkpoint": "...", "weights": "...", "rows": 64,
+              "predictions": "...", "seed": 42, "date": "...", "commit": {...}, "versions": {...}, "overrides": [...],
+              "evaluators": {...},
               "metrics": {"exact_match": {"value": 1.0, "low": 0.94, "high": 1.0, "method": "wilson", "unit": "rows",
                                           "count": 64, "means": null}}}}
 

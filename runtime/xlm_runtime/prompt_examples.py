@@ -21,6 +21,7 @@ from xlm_runtime.contracts import (
     Seq2SeqCollatorPrediction,
     inherits,
 )
+from xlm_runtime.discovery import discover
 from xlm_runtime.errors import ConfigError, DataError
 from xlm_runtime.prompts import Prompt
 
@@ -67,9 +68,8 @@ class PromptExamples:
             return self._with_blanks(prompt, place)
         if prompt.marked:
             raise ConfigError(
-                f"{place}, {prompt.text!r}, has a mask marker, but {self._name} fills no blanks. A model that writes "
-                "from left to right continues prompts: leave the markers out. One that infills has a collator for it: "
-                "collator@datamodule.collators.prediction=infilling_prediction_<model>."
+                f"{place}, {prompt.text!r}, has a mask marker, but {self._name} fills no blanks: "
+                f"{_instead_of_markers(self._collator)}"
             )
         if inherits(self._collator, Seq2SeqCollatorPrediction):
             if not prompt.parts:
@@ -137,3 +137,19 @@ class PromptExamples:
                 f"{place} has {len(ids)} tokens, blanks included; the model takes at most {room}, special tokens aside "
                 "(the block that it was trained with). Shorten it."
             )
+
+
+def _instead_of_markers(collator: Any) -> str:
+    """What this checkpoint does, and what of its model would fill blanks; only what is there is named."""
+    answers = inherits(collator, Seq2SeqCollatorPrediction)
+    does = "this checkpoint was trained on prompts and answers" if answers else "it continues prompts or writes texts"
+    package = type(collator).__module__.partition(".")[0]
+    model = discover().models.get(package)
+    infilling = f"infilling_prediction_{package}"
+    if model is None or not (model.configs / "collator" / f"{infilling}.yaml").is_file():
+        return f"{does}. Leave the markers out."
+    if not answers:
+        return f"{does}. Choose the collator that does: collator@datamodule.collators.prediction={infilling}."
+    on_texts = [f"{data}_{package}" for data in ("pydoc", "text")]
+    there = [f"experiment={name}" for name in on_texts if (model.configs / "experiment" / f"{name}.yaml").is_file()]
+    return f"{does}. Leave the markers out, or use a checkpoint trained on texts ({' or '.join(there) or package})."

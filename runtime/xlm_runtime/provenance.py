@@ -32,7 +32,7 @@ def describe(cfg: DictConfig, model: bool = True) -> dict[str, Any]:
     """
     facts: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "overrides": _overrides(),
+        "overrides": overrides(),
         "versions": versions(),
     }
     if model:
@@ -80,7 +80,8 @@ def _git(directory: Path, *words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _overrides() -> list[str]:
+def overrides() -> list[str]:
+    """The words of the command line; none in Python."""
     if not HydraConfig.initialized():
         return []
     return [str(word).lstrip("+") for word in HydraConfig.get().overrides.task]

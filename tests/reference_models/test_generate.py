@@ -82,15 +82,27 @@ def test_star_models_answer_prompts(runs: Path, model: str) -> None:
         loaded.generate(["1 cat 77"])
     with pytest.raises(DataError, match=r"has 29 tokens.*takes at most 28"):
         loaded.generate(["1 " * 29])
-    with pytest.raises(ConfigError, match="has a mask marker"):
+    with pytest.raises(ConfigError, match=r"has a mask marker.*trained on prompts and answers") as refused:
         loaded.generate(["1 <mask>"])
+    # To no collator, which would want a block that this checkpoint has none of; nor to an experiment that fills none.
+    assert "collator@" not in str(refused.value)
+    assert (f"a checkpoint trained on texts (experiment=pydoc_{model} or " in str(refused.value)) == (model != "arlm")
     with pytest.raises(ConfigError, match="answers prompts"):
         loaded.generate(num_samples=2)
 
 
 def test_a_model_that_writes_from_left_to_right_refuses_markers(runs: Path) -> None:
-    with pytest.raises(ConfigError, match="leave the markers out"):
+    with pytest.raises(ConfigError, match=r"continues prompts.*Leave the markers out\.$"):
         load(runs / "text_arlm").generate(["The <mask> sat"])
+
+
+def test_the_collator_that_fills_blanks_is_named_where_it_does(xlm: Xlm, runs: Path) -> None:
+    words = ("job_type=generate", f"run_dir={runs}/text_mdlm", "prompts=['The <mask> sat']")
+    place = "collator@datamodule.collators.prediction="
+    code, _, err = xlm(*words, f"{place}prediction_mdlm")
+    assert code == 2 and f"{place}infilling_prediction_mdlm." in err
+    code, _, err = xlm(*words, f"{place}infilling_prediction_mdlm")
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -118,7 +130,11 @@ def test_options_hold_for_their_call(runs: Path) -> None:
 def test_what_python_asks_for_wrongly_is_refused(runs: Path) -> None:
     loaded = load(runs / "text_arlm", eval_batch_size=2)
     assert [row["prompt"] for row in loaded.generate(("a", "b", "c"), num_samples=2)] == ["a", "b"]
-    for prompts, words in (([1], "number 1, is 1; expected text"), (7, "prompts is 7; expected a list of texts")):
+    for prompts, words in (
+        ([1], "number 1, is 1; expected text"),
+        (7, "prompts is 7; expected a list"),
+        ({"a": 1}, "prompts is {'a': 1}; expected a list"),
+    ):
         with pytest.raises(ConfigError, match=words):
             loaded.generate(prompts)  # type: ignore[arg-type]
     for number in (-1, 1.5, "2", True):
@@ -126,6 +142,8 @@ def test_what_python_asks_for_wrongly_is_refused(runs: Path) -> None:
             loaded.generate(num_samples=number)  # type: ignore[arg-type]
     with pytest.raises(UnknownKeyError, match=r"has no key 'sead'.*Did you mean 'seed'"):
         load(runs / "text_arlm", sead=3)
+    with pytest.raises(UnknownKeyError, match=r"has no key 'bogus'\. \n.*load\(\.\.\.\)\.cfg holds them all"):
+        load(runs / "text_arlm", bogus=2)
     with pytest.raises(UnknownKeyError, match=r"has no key 'predictor\.temprature'"):
         load(runs / "text_arlm", **{"predictor.temprature": 3})
 
@@ -193,7 +211,7 @@ BAD = {
         ["experiment=pydoc_arlm", *TEXT, "ckpt_path=RUNS/text_mlm/checkpoints/last.ckpt", "prompts=['a']"],
         ["holds the weights of another model: mlm.model_mlm.MlmModel"],
     ),
-    "markers": (["prompts=['a <mask>']"], ["leave the markers out"]),
+    "markers": (["prompts=['a <mask>']"], ["Leave the markers out"]),
     "too long": ([f"prompts=['{'x' * 60}']"], ["has 60 tokens", "at most 46"]),
 }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import yaml
 from hub_server import as_client, hub_server
 from safetensors import safe_open
 from safetensors.torch import save_file
-from trained_runs import MODELS, STAR, Xlm
+from trained_runs import MODELS, STAR, TEXT, Xlm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from xlm_runtime import load
@@ -69,6 +71,38 @@ def test_an_export_stands_in_a_checkpoints_place(xlm: Xlm, work: Path, model: st
     assert {**found, "checkpoint": ""} == {**known, "checkpoint": ""}
 
 
+def test_a_model_from_elsewhere_does_not_write_into_another_run_of_its_name(xlm: Xlm, work: Path) -> None:
+    run, folder = Path("runs/text_arlm"), f"ckpt_path={work}/exports/text_arlm"
+    shutil.copytree(work / "runs" / "text_ilm", run)
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    for words in (("eval",), ("eval", "job_name=text_arlm"), ("generate", "prompts=['The cat']")):
+        code, _, err = xlm(f"job_type={words[0]}", folder, *words[1:])
+        assert code == 2, words
+        assert "runs/text_arlm holds a run of its own" in err and "job_name=<name>" in err
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+    code, out, err = xlm("job_type=generate", folder, "prompts=['The cat']", "job_name=other")
+    assert code == 0 and "runs/other/predictions" in out, err
+    shutil.rmtree(run)
+    shutil.copytree(work / "runs" / "text_arlm", run)  # the one that it was exported from
+    code, out, err = xlm("job_type=generate", folder, "prompts=['The cat']")
+    assert code == 0 and "runs/text_arlm/predictions" in out, err
+
+
+def test_the_card_has_the_numbers_of_its_own_weights_alone(xlm: Xlm, work: Path) -> None:
+    run = Path("runs/text_arlm")
+    shutil.copytree(work / "runs" / "text_arlm", run)
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics["test"]["metrics"]["loss"]["means"] = "as the evaluation says"
+    for name, weights in (("own", metrics["test"]["weights"]), ("others", "0" * 16)):
+        metrics["test"]["weights"] = weights
+        (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+        code, _, err = xlm("job_type=export", "job_name=text_arlm", f"export_dir={name}")
+        assert code == 0, err
+    own, others = (Path(name, "README.md").read_text(encoding="utf-8") for name in ("own", "others"))
+    assert "as the evaluation says" in own and "nats per token" not in own
+    assert "None are recorded" in others and "perplexity" not in others
+
+
 def test_the_card_is_made_from_the_run(work: Path) -> None:
     card = (work / "exports" / "text_mdlm" / "README.md").read_text(encoding="utf-8")
     head = yaml.safe_load(card.split("---")[1])
@@ -76,7 +110,10 @@ def test_the_card_is_made_from_the_run(work: Path) -> None:
     metrics = json.loads((work / "runs" / "text_mdlm" / "metrics-test.json").read_text(encoding="utf-8"))
     row = re.search(rf"\| test \| loss \| {metrics['test/loss']:.6g} \|(.*)\|(.*)\|\n", card)
     assert row is not None and row[2].strip() == "nats per token, a bound from above: the NELBO"
-    assert re.search(r"\| test \| exact_match \| \S+ \| \S+ – \S+ \|  \|\n", card)
+    assert re.search(r"\| test \| exact_match \| \S+ \| \S+ – \S+ \| 8 \|  \|\n", card)
+    assert "Measured by:\n\n```bash\nxlm job_type=eval job_name=text_mdlm\n```" in card
+    trained = ["xlm", "job_type=train", "experiment=pydoc_mdlm", "job_name=text_mdlm", *TEXT]
+    assert f"Trained by:\n\n```bash\n{shlex.join(trained)}\n```" in card
     for words in ("# text_mdlm", "`xlm_runtime.datasets.pydoc.PydocTopics`", "block_size: `48`", "for 1 steps"):
         assert words in card
     assert str(work) not in card
@@ -131,8 +168,27 @@ def test_transformers_computes_the_same_logits(xlm: Xlm, work: Path) -> None:
     assert expected.abs().max() > 0.05
     assert torch.allclose(found, expected, atol=1e-5, rtol=0)
     assert tokenizer.bos_token_id == theirs.config.bos_token_id == 4
-    assert "library_name: transformers" in Path("exported/README.md").read_text(encoding="utf-8")
+    card = Path("exported/README.md").read_text(encoding="utf-8")
+    assert "library_name: transformers" in card and "A text begins with the tokenizer's BOS" in card
     assert not [file for file in Path("exported").iterdir() if file.suffix in (".bin", ".pt", ".py", ".ckpt")]
+
+
+def test_the_card_of_a_model_of_prompts_and_answers_says_where_the_bos_stands(xlm: Xlm, work: Path) -> None:
+    words = ("job_type=export", f"run_dir={work}/runs/star_arlm", "export_dir=new", "format=transformers")
+    code, _, err = xlm(*words, "license='a: [b'")
+    assert code == 0, err
+    card = Path("new/README.md").read_text(encoding="utf-8")
+    assert "A prompt is followed by BOS; the answer comes after it." in card and "A text begins" not in card
+    assert yaml.safe_load(card.split("---")[1])["license"] == "a: [b"
+    assert str(work) not in card
+
+
+def test_an_export_of_an_export_knows_how_it_was_trained(xlm: Xlm, work: Path) -> None:
+    code, _, err = xlm("job_type=export", f"ckpt_path={work}/exports/text_mdlm", "export_dir=again")
+    assert code == 0, err
+    assert "Trained by:\n\n```bash\nxlm job_type=train experiment=pydoc_mdlm" in Path("again/README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 REFUSED = {
@@ -189,6 +245,14 @@ def test_a_folder_that_is_not_whole_is_refused(work: Path, tmp_path: Path) -> No
         load(tmp_path / "none")
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_folder_without_its_tokenizer_names_the_file(work: Path, tmp_path: Path, name: str) -> None:
+    folder = copied(work, tmp_path)
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=rf"folder has no {name}: .*Export the model again"):
+        load(folder)
+
+
 def test_a_folder_of_another_version_says_so(work: Path, tmp_path: Path) -> None:
     folder = copied(work, tmp_path)
     config = folder / "config.yaml"
@@ -208,7 +272,7 @@ def test_a_folder_of_another_version_says_so(work: Path, tmp_path: Path) -> None
             load(folder)
 
 
-def test_weights_of_another_model_are_refused(work: Path, tmp_path: Path) -> None:
+def test_weights_of_another_model_are_refused(xlm: Xlm, work: Path, tmp_path: Path) -> None:
     folder = copied(work, tmp_path)
     other = work / "exports" / "text_ilm" / "model.safetensors"
     (folder / "model.safetensors").write_bytes(other.read_bytes())
@@ -216,6 +280,12 @@ def test_weights_of_another_model_are_refused(work: Path, tmp_path: Path) -> Non
         load(folder)
     with pytest.raises(CheckpointError, match="holds the weights of another model: arlm"):
         load(work / "exports" / "text_arlm", model={**load(work / "exports" / "text_mlm").cfg.model})
+    # Nor does it help to be told of each tensor that does not fit.
+    for path in ("exports/text_arlm", "runs/text_arlm/checkpoints/last.ckpt"):
+        code, _, err = xlm(
+            "job_type=generate", f"ckpt_path={work}/{path}", "experiment=pydoc_ilm", "prompts=['<mask>']"
+        )
+        assert code == 2 and "holds the weights of another model: arlm." in err and "is for ilm." in err, err
 
 
 @pytest.mark.parametrize(
@@ -271,4 +341,4 @@ def test_a_run_is_pushed_and_comes_back(xlm: Xlm, work: Path, tmp_path: Path, mo
 
 def test_a_push_without_a_name_is_refused(xlm: Xlm, work: Path) -> None:
     code, _, err = xlm("job_type=push_to_hub", f"run_dir={work}/runs/text_arlm")
-    assert code == 2 and "repo_id is None; expected user/name" in err
+    assert code == 2 and "repo_id is None; expected user/name, the name on the hub: repo_id=user/name." in err

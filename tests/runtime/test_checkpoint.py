@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,9 @@ def test_a_pickled_object_is_refused_and_its_code_never_runs(tmp_path: Path, pla
     path, mark = tmp_path / "evil.ckpt", tmp_path / "it-ran"
     torch.save({"state_dict": {}, place: Evil(mark)}, path, _use_new_zipfile_serialization=not legacy)
     for use in (checkpoint.read, checkpoint.config_of, lambda file: checkpoint.load_weights(harness(), file)):
-        with pytest.raises(CheckpointError, match=r"evil\.ckpt.*not loaded"):
+        with pytest.raises(CheckpointError, match=r"evil\.ckpt.*not loaded") as refused:
             use(path)
+        assert "weights_only" not in str(refused.value)  # torch's advice, to load it all the same
     assert not mark.exists()
     torch.load(path, weights_only=False)
     assert mark.exists()  # so the file was dangerous
@@ -164,8 +166,11 @@ def test_a_file_that_is_cut_short_is_an_error(tmp_path: Path, saved: Path, share
     content = saved.read_bytes()
     path = tmp_path / "short.ckpt"
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(CheckpointError, match=r"short\.ckpt.*damaged"):
+    with pytest.raises(CheckpointError, match=r"short\.ckpt.*damaged.*\nUse another checkpoint: ckpt_path=") as refused:
         checkpoint.read(path)
+    assert not re.search("miniz|PytorchStream|weights_only|training begins", str(refused.value))
+    with pytest.raises(CheckpointError, match=r"\nRemove it: without a checkpoint, training begins again"):
+        checkpoint.read(path, checkpoint.BEGIN_AGAIN)
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint at all\n", b"\x00" * 1000, b"PK\x03\x04 no archive"])

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from xlm_runtime.errors import ComponentError, ConfigError, ContractError, UnknownKeyError
-from xlm_runtime.evaluation import build_evaluators, evaluate, lines, settings, with_intervals
+from xlm_runtime.evaluation import ALWAYS, build_evaluators, evaluate, lines, settings, with_intervals
 from xlm_runtime.metrics import Terms
 from xlm_runtime.metrics_file import Number
 from xlm_runtime.report.intervals import wilson
@@ -130,6 +130,12 @@ def test_intervals_of_shares_of_means_and_of_functions_of_them() -> None:
     assert perplexity.unit == "batches" and numbers["perplexity"].means == "exact"
     # Few batches say little of others; and where the terms do not make the value, they are not its.
     assert numbers["few_batches"].estimate is numbers["other"].estimate is numbers["sum"].estimate is None
+
+
+def test_one_row_has_no_interval() -> None:
+    numbers = evaluate(ALWAYS, [{"text": "ab", "ids": [1, 2]}])
+    assert numbers["length/mean"].value == 2 and numbers["length/mean"].estimate is None
+    assert "low" not in numbers["length/mean"].as_json()
 
 
 def test_a_line_says_value_interval_and_meaning() -> None:

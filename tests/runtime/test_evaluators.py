@@ -88,10 +88,11 @@ def test_generative_perplexity_is_that_of_each_text_alone(model: tuple[Path, boo
         assert estimate.low < estimate.value < estimate.high and estimate.count == len(TEXTS) - unscored
 
 
-def test_fewer_tokens_can_be_asked_for(model: tuple[Path, bool]) -> None:
+def test_fewer_tokens_can_be_asked_for(model: tuple[Path, bool], capfd: pytest.CaptureFixture[str]) -> None:
     directory, bos = model
     found = GenerativePerplexity(str(directory), max_length=4)([{"text": "the cat"}, {"text": "on"}])
     assert (found["cut"], found["tokens"]) == (1, 3 + (2 if bos else 1))
+    assert "Loading" not in "".join(capfd.readouterr())  # no bar of transformers'
 
 
 def test_rows_that_say_nothing_are_refused(model: tuple[Path, bool]) -> None:
@@ -103,6 +104,9 @@ def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"cannot be loaded from the directory .*empty.*\nExpected a directory"):
         GenerativePerplexity(str(tmp_path / "empty"))
+    for place in (str(tmp_path / "none"), "./none", "../a/b"):
+        with pytest.raises(ConfigError, match=r"there is no such directory\. Expected a directory"):
+            GenerativePerplexity(place)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match=r"nobody/such.*cannot be loaded from the hub.*\n.*HF_HUB_OFFLINE"):
         GenerativePerplexity("nobody/such")

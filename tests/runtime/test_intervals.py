@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from xlm_runtime.report.intervals import bootstrap, of_mean, wilson
+from xlm_runtime.report.intervals import Estimate, bootstrap, of_mean, wilson
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_mean_has_the_interval_of_a_normal_distribution() -> None:
     found = of_mean([1, 2, 3, 4])
     half = 1.959963984540054 * math.sqrt((5 / 3) / 4)
     assert (found.low, found.value, found.high) == pytest.approx((2.5 - half, 2.5, 2.5 + half))
-    assert (of_mean([7]).low, of_mean([7]).high) == (7, 7)
+    assert found.known and not of_mean([7]).known
 
 
 def test_the_bootstrap_of_many_values_is_near_the_normal_interval() -> None:
@@ -61,8 +61,11 @@ def test_a_function_of_the_mean_has_the_ends_of_the_mean() -> None:
     assert found.unit == "batches"
 
 
-def test_what_has_no_mean_is_refused_and_one_value_is_itself() -> None:
-    assert (bootstrap([3.0]).low, bootstrap([3.0]).high) == (3.0, 3.0)
+def test_what_has_no_mean_is_refused_and_one_value_has_no_interval() -> None:
+    one = bootstrap([3.0], unit="batches")
+    assert (one.value, one.known, one.counted) == (3.0, False, "1 batch")
+    assert wilson(1, 1).known and wilson(1, 1).counted == "1 row, Wilson"
+    assert not Estimate(3.0, 3.0, 3.0, 1, "bootstrap").known  # as a metrics.json of before has it
     for values, weights in (([], None), ([1.0], [0.0])):
         with pytest.raises(ValueError, match="no mean"):
             bootstrap(values, weights)

@@ -44,21 +44,36 @@ def test_a_number_says_what_it_is_and_has_one_interval(run_dir: Path) -> None:
     with (run_dir / "config.yaml").open("a", encoding="utf-8") as file:
         file.write("metrics: {lm: {loss: {means: a bound from above}}}\n")
     before = page(run_dir)
-    assert '<td>loss <span class="soft">(a bound from above)</span></td>' in row_of(before, "test", "0.3")
-    assert "<td>exact match</td>" in before  # of the rows, and in the table above by Wilson too
+    assert '>loss <span class="soft">(a bound from above)</span></td>' in row_of(before, "test", "0.3")
+    assert '<td class="line">exact match</td>' in before  # of the rows, and in the table above by Wilson too
     # What an evaluation has found of these rows is not counted a second time, in another way.
-    numbers = {
+    numbers: dict[str, dict[str, object]] = {
         "exact_match": {"value": 1 / 3, "low": 0.06, "high": 0.79, "count": 3, "method": "wilson", "unit": "rows"},
         "length/mean": {"value": 1.5, "low": 1.0, "high": 2.0, "count": 4, "method": "bootstrap", "unit": "rows"},
     }
+    numbers["loss"] = {"value": 0.3, "means": None}
     entry = {"test": {"split": "test", "step": 10, "metrics": numbers}}
     (run_dir / "metrics.json").write_text(json.dumps(entry), encoding="utf-8")
-    flat = {"step": 10, "test/exact_match": 1 / 3, "test/length/mean": 1.5}
+    flat = {"step": 10, "test/exact_match": 1 / 3, "test/length/mean": 1.5, "test/loss": 0.3}
     (run_dir / "metrics-test.json").write_text(json.dumps(flat), encoding="utf-8")
     after = page(run_dir)
+    assert "(a bound from above)" not in row_of(after, "test", "0.3")  # of another model than the configuration's
     assert "1 – 2" in row_of(after, "length/mean", "4 rows, bootstrap")
-    assert "<td>exact match</td>" not in after and "<td>length</td>" not in after
+    assert ">exact match</td>" not in after and ">length</td>" not in after
     assert row_of(after, "network_calls", "4 rows, mean ± 1.96 s / √n")
+
+
+def test_there_is_no_interval_of_one_row_and_none_of_seconds(run_dir: Path) -> None:
+    write_rows(run_dir / "predictions/prompts/step=1.generated.jsonl", [{"text": "a", "ids": [1, 2], "well": True}])
+    write_rows(run_dir / "predictions/test/step=1.jsonl", [{"text": "a", "seconds": n / 9} for n in range(4)])
+    write_rows(run_dir / "predictions/val/step=1.jsonl", [{"text": "a"}])
+    text = page(run_dir)
+    one, share, shared = row_of(text, "length", "2"), row_of(text, "well"), row_of(text, "seconds")
+    assert " – " not in one + shared and ">1 row<" in one and ">4 rows<" in shared
+    assert "0.2065 – 1" in share and ">1 row, Wilson<" in share  # a share of one row says a little
+    assert "1 row, nothing else to count" in text
+    for line in ("length", "mean", "1 row, Wilson"):  # words that are not broken
+        assert f'<td class="line">{line}</td>' in text
 
 
 def test_a_model_from_elsewhere_has_a_configuration_too(run_dir: Path) -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.options import check_whole_number
+from xlm_runtime.progress_line import without_bars
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 #: Of models that do not say how many positions they have.
 LONGEST = 1024
+
+#: A name on the hub; whatever else is no directory can only be meant as one.
+_ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+_EXPECTED = (
+    "Expected a directory with a model that transformers has saved (config.json, model.safetensors, tokenizer.json), "
+    "or the name of one on the hub, user/name, and a network that reaches it (HF_ENDPOINT, HF_HUB_OFFLINE)."
+)
 
 
 class Pretrained:
@@ -43,6 +53,8 @@ class Pretrained:
         check_whole_number(f"{key}.batch_size", batch_size, least=1)
         check_whole_number(f"{key}.max_length", max_length, least=2, or_null=True)
         self.model, self.batch_size, self.device, self.revision, self.key = model, batch_size, device, revision, key
+        if not Path(model).is_dir() and not _ON_THE_HUB.fullmatch(model):
+            raise ConfigError(f"{key} is {model!r}: there is no such directory. {_EXPECTED}")
         from transformers import AutoConfig, AutoTokenizer
 
         config = self._loaded(AutoConfig)
@@ -93,14 +105,13 @@ class Pretrained:
 
     def _loaded(self, auto_class: Any, **options: Any) -> Any:
         try:
-            return auto_class.from_pretrained(self.model, revision=self.revision, **options)
+            with without_bars():
+                return auto_class.from_pretrained(self.model, revision=self.revision, **options)
         except (OSError, ValueError, KeyError, ImportError) as error:  # as many ways as from_pretrained has to fail
             place = f"the directory {self.model}" if Path(self.model).is_dir() else "the hub"
             raise ConfigError(
                 f"{self.key} is {self.model!r}, and {auto_class.__name__} cannot be loaded from {place}: "
-                f"{_first_line(error)}\nExpected a directory with a model that transformers has saved (config.json, "
-                "model.safetensors, tokenizer.json), or the name of one on the hub, user/name, and a network that "
-                "reaches it (HF_ENDPOINT, HF_HUB_OFFLINE)."
+                f"{_first_line(error)}\n{_EXPECTED}"
             ) from error
 
 

@@ -20,6 +20,7 @@ from xlm_runtime.provenance import describe
 from xlm_runtime.report.run_report import report_after
 from xlm_runtime.saved import SavedRun, load_run
 from xlm_runtime.trainer import plain_exits
+from xlm_runtime.weights import check_own_directory, weights_fingerprint
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -33,6 +34,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     read_metrics(run_dir)  # before there is work to lose
     evaluators = build_evaluators(cfg)
     saved = load_run(cfg)
+    check_own_directory(saved.parts.harness, saved.path, run_dir)
+    weights = weights_fingerprint(saved.parts.harness)
     print(f"evaluating {saved.path} (step {saved.step}) on {split}", flush=True)
     file = rows_file(run_dir, split, saved.step, label)
     numbers, rows = _measured(cfg, saved, file)
@@ -41,6 +44,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         "label": label,
         "step": saved.step,
         "checkpoint": str(saved.path),
+        "weights": weights,
         "rows": len(rows) if rows is not None else None,
         "predictions": file.relative_to(run_dir).as_posix() if rows is not None else None,
         "fingerprint": fingerprint(file) if rows is not None else None,

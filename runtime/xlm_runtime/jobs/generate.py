@@ -18,6 +18,7 @@ from xlm_runtime.report.run_report import report_after
 from xlm_runtime.report.trajectory_page import trajectory_file, write_trajectories
 from xlm_runtime.saved import load_run
 from xlm_runtime.tracing import record
+from xlm_runtime.weights import check_own_directory
 
 
 def run(cfg: DictConfig) -> list[Row]:
@@ -31,6 +32,7 @@ def run(cfg: DictConfig) -> list[Row]:
         limit = cfg.datamodule.limit
         cfg.datamodule.limit = cfg.num_samples if limit is None else min(limit, cfg.num_samples)
     saved = load_run(cfg, None if prompts is None else examples_of(cfg, prompts), [Generating()])
+    check_own_directory(saved.parts.harness, saved.path, Path(cfg.run_dir))
     recorder = record(saved.parts.harness.predictor, cfg.show) if cfg.get("trace") else None
     source = cfg.split if asked is None else asked.name
     print(f"generating with {saved.path} (step {saved.step}) on {source}", flush=True)

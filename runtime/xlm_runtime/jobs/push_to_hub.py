@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> str:
     """Export to a temporary folder, and upload that to ``repo_id``, which must not exist yet."""
     quiet()
     repo_id, private = cfg.repo_id, cfg.private
-    hub.check_repo_id(repo_id, f"repo_id is {repo_id!r}", "user/name")
+    hub.check_repo_id(repo_id, f"repo_id is {repo_id!r}", "user/name, the name on the hub: repo_id=user/name")
     saved = load_run(cfg, examples_of(cfg, ()))
     with tempfile.TemporaryDirectory(prefix="xlm-") as directory:
         folder = Path(directory) / "export"

@@ -19,8 +19,10 @@ from xlm_runtime.curves import last_validation
 from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.files import remove_unfinished
 from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.kept_command import KeepCommand
 from xlm_runtime.kept_tokenizer import KeepTokenizer, check_same
 from xlm_runtime.metrics import LoaderKind
+from xlm_runtime.provenance import overrides
 from xlm_runtime.report.run_report import report_after
 from xlm_runtime.signals import Stopped, at_once, requeue
 from xlm_runtime.trainer import check_monitored, end_at_whole_steps, leave_at_once, plain_exits, writes_nothing
@@ -42,13 +44,13 @@ def run(cfg: DictConfig) -> float | None:
     parts = build_parts(cfg, run_dir)
     begun = 0
     if opened.last is not None:
-        contents = checkpoint.read(opened.last)
+        contents = checkpoint.read(opened.last, checkpoint.BEGIN_AGAIN)
         check_same(parts.tokenizer, contents, opened.last)
         begun = int(contents["global_step"])
         del contents
     _check_prediction(parts)
     trainer = build_trainer(cfg)
-    vars(trainer)["callbacks"].insert(0, KeepTokenizer(parts.tokenizer))
+    vars(trainer)["callbacks"][:0] = [KeepTokenizer(parts.tokenizer), KeepCommand(overrides())]
     check_monitored(trainer, parts.harness.logged())
     end_at_whole_steps(trainer)
     metrics: dict[str, float] = {}

@@ -15,6 +15,8 @@ RESAMPLES = 2000
 
 #: How the ends of an interval were found, for readers.
 METHODS = {"wilson": "Wilson", "normal": "mean ± 1.96 s / √n", "bootstrap": "bootstrap"}
+#: The method of a value that no interval is known of.
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Estimate:
         value: the mean, or the share.
         low, high: the ends of the 95 % interval.
         count: the size of the sample.
-        method: how they were found: "wilson", "normal" or "bootstrap".
+        method: how they were found: "wilson", "normal" or "bootstrap"; "none": there is no interval, and they are the
+            value.
         unit: what the sample is one of: "rows" or "batches".
     """
 
@@ -37,9 +40,20 @@ class Estimate:
     unit: str = "rows"
 
     @property
+    def known(self) -> bool:
+        """Whether there is an interval: one value says nothing of how others differ, unless it is a share."""
+        return self.method == "wilson" or (self.method != NONE and self.count != 1)
+
+    @property
     def counted(self) -> str:
-        """Over what the interval is, and how: ``64 rows, Wilson``."""
-        return f"{self.count:,} {self.unit}, {METHODS.get(self.method, self.method)}"
+        """Over what the value is, and how the interval was found: ``64 rows, Wilson``."""
+        unit = {"rows": "row", "batches": "batch"}.get(self.unit, self.unit) if self.count == 1 else self.unit
+        return f"{self.count:,} {unit}" + (f", {METHODS.get(self.method, self.method)}" if self.known else "")
+
+
+def without(value: float, count: int, unit: str = "rows") -> Estimate:
+    """A value over ``count`` of which no interval is known."""
+    return Estimate(value, value, value, count, NONE, unit)
 
 
 def wilson(hits: int, count: int) -> Estimate:
@@ -59,13 +73,13 @@ def wilson(hits: int, count: int) -> Estimate:
 
 
 def of_mean(values: Sequence[float]) -> Estimate:
-    """The mean with the interval of a normal distribution: mean ± 1.96 s / √n; of one value, the value alone."""
+    """The mean with the interval of a normal distribution: mean ± 1.96 s / √n; of one value, none."""
     count = len(values)
     if not count:
         raise ValueError("There is no mean of no values.")
     mean = math.fsum(values) / count
     if count == 1:
-        return Estimate(mean, mean, mean, 1)
+        return without(mean, 1)
     variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
     half = Z * math.sqrt(variance / count)
     return Estimate(mean, mean - half, mean + half, count)
@@ -77,7 +91,7 @@ def bootstrap(
     transform: Callable[[float], float] = float,
     unit: str = "rows",
 ) -> Estimate:
-    """A weighted mean, or a monotone function of it, with the percentile interval of the bootstrap.
+    """A weighted mean, or a monotone function of it, with the percentile interval of the bootstrap; of one value, none.
 
     The sample is drawn anew with replacement, each value with its weight, so that a mean over tokens has the interval
     of the rows that the tokens came in. The draws are the same in every call.
@@ -101,7 +115,7 @@ def bootstrap(
         raise ValueError("There is no mean of no values, or of weights that sum to nothing.")
     found = transform(float(np.dot(value, weight) / weight.sum()))
     if len(value) == 1:
-        return Estimate(found, found, found, 1, "bootstrap", unit)
+        return without(found, 1, unit)
     generator = np.random.default_rng(0)
     products, means = value * weight, np.empty(RESAMPLES)
     for place in range(RESAMPLES):

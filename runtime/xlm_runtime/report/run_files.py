@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,9 @@ class Metrics:
         split, step, label: of what they are.
         values: by name.
         estimates: the intervals of those that have one.
-        means: what the configuration says that a number is, such as "exact" of a perplexity, where it says so.
+        means: what a number is, such as "exact" of a perplexity, where that is said: by the evaluation, whose model may
+            not be the one that was trained here; where none says anything of the number, by the configuration.
+        facts: what else the evaluation says of itself: its rows, the words of its command line, …
     """
 
     file: str
@@ -52,6 +54,7 @@ class Metrics:
     values: dict[str, float]
     estimates: dict[str, Estimate] = field(default_factory=dict)
     means: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def read_run(directory: Path) -> RunFiles:
     curves = _curves(directory / "metrics.csv")
     steps = [step for series in curves.values() for points in series.values() for step, _ in points]
     end = _json(directory / END)
-    metrics, means = [*_validation(curves, end), *_evaluations(directory)], _means(config)
+    means = _means(config)
     return RunFiles(
         directory=directory,
         config_text=text,
@@ -118,9 +121,7 @@ def read_run(directory: Path) -> RunFiles:
         curves=curves,
         last_step=max(steps, default=None),
         end=end,
-        metrics=[
-            replace(found, means={name: means[name] for name in found.values if name in means}) for found in metrics
-        ],
+        metrics=[*_validation(curves, end, means), *_evaluations(directory, means)],
         predictions=list(_predictions(directory)),
         checkpoints=sorted(path.name for path in (directory / "checkpoints").glob("*.ckpt")),
         trajectories=sorted(path.name for path in directory.glob("trajectory*.html")),
@@ -157,7 +158,7 @@ def _curves(file: Path) -> dict[str, Series]:
         return {}
 
 
-def _validation(curves: dict[str, Series], end: dict[str, Any] | None) -> Iterator[Metrics]:
+def _validation(curves: dict[str, Series], end: dict[str, Any] | None, means: dict[str, str]) -> Iterator[Metrics]:
     """The last validation: as the end of the run has it, else the last row of metrics.csv that holds one."""
     last: dict[str, dict[str, tuple[int, float]]] = {}
     for metric, series in curves.items():
@@ -167,33 +168,46 @@ def _validation(curves: dict[str, Series], end: dict[str, Any] | None) -> Iterat
     ended = _by_split(end.get("metrics")) if end else {}
     for split in dict.fromkeys([*ended, *last]):
         if split in ended:
-            yield Metrics(END, split, _whole((end or {}).get("step")), None, ended[split])
+            yield Metrics(END, split, _whole((end or {}).get("step")), None, ended[split], means=means)
         else:
             step = max(step for step, _ in last[split].values())
             values = {name: value for name, (at, value) in last[split].items() if at == step}
-            yield Metrics("metrics.csv", split, step, None, values)
+            yield Metrics("metrics.csv", split, step, None, values, means=means)
 
 
-def _evaluations(directory: Path) -> Iterator[Metrics]:
-    intervals = {f"metrics-{name}.json": entry for name, entry in (_json(directory / "metrics.json") or {}).items()}
+def _evaluations(directory: Path, means: dict[str, str]) -> Iterator[Metrics]:
+    entries = {f"metrics-{name}.json": entry for name, entry in (_json(directory / "metrics.json") or {}).items()}
     for file in sorted(directory.glob("metrics-*.json")):
         content, named = _json(file), _METRICS.fullmatch(file.name)
         if content and named:
+            step = _whole(content.get("step"))
+            facts = _about(entries.get(file.name), step)
+            numbers = facts.pop("metrics", {})
+            said = means | {name: number["means"] for name, number in numbers.items() if "means" in number}
+            known = {name: words for name, words in said.items() if isinstance(words, str)}
             for split, values in _by_split(content).items():
-                step = _whole(content.get("step"))
-                yield Metrics(file.name, split, step, named[2], values, _estimates(intervals.get(file.name), step))
+                yield Metrics(file.name, split, step, named[2], values, _estimates(numbers), known, facts)
 
 
-def _estimates(entry: Any, step: int | None) -> dict[str, Estimate]:
-    """The intervals of an entry of metrics.json, if it is about the same step."""
-    numbers = entry.get("metrics") if isinstance(entry, dict) and entry.get("step") == step else None
-    found = {}
-    for name, number in numbers.items() if isinstance(numbers, dict) else ():
-        ends = [number.get(key) for key in ("value", "low", "high")] if isinstance(number, dict) else [None]
+def _about(entry: Any, step: int | None) -> dict[str, Any]:
+    """An entry of metrics.json if it is about the same step, its numbers being objects; else nothing."""
+    if not isinstance(entry, dict) or entry.get("step") != step:
+        return {}
+    numbers = entry.get("metrics")
+    pairs = numbers.items() if isinstance(numbers, dict) else ()
+    return {**entry, "metrics": {str(name): number for name, number in pairs if isinstance(number, dict)}}
+
+
+def _estimates(numbers: dict[str, dict[str, Any]]) -> dict[str, Estimate]:
+    """The intervals of those that have one."""
+    found: dict[str, Estimate] = {}
+    for name, number in numbers.items():
+        ends = [number.get(key) for key in ("value", "low", "high")]
         if all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
             value, low, high = (float(number[key]) for key in ("value", "low", "high"))
             count, method, unit = (number.get(key) for key in ("count", "method", "unit"))
-            found[str(name)] = Estimate(value, low, high, _whole(count) or 0, str(method), str(unit))
+            estimate = Estimate(value, low, high, _whole(count) or 0, str(method), str(unit))
+            found |= {name: estimate} if estimate.known else {}
     return found
 
 

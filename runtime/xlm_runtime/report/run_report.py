@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from xlm_runtime.curves import draw
 from xlm_runtime.predictions import Row
 from xlm_runtime.report.charts import Chart, Line, chart
-from xlm_runtime.report.intervals import Estimate, of_mean, wilson
+from xlm_runtime.report.intervals import Estimate, of_mean, wilson, without
 from xlm_runtime.report.pages import write_page
 from xlm_runtime.report.run_files import Metrics, Predictions, RunFiles, is_run, read_run
 from xlm_runtime.runs import save_loaded_config
@@ -22,6 +22,9 @@ FILE = "report.html"
 
 #: Rows of each kind (right, wrong, without a truth) that a report shows, and characters of each text.
 _SAMPLES, _CHARACTERS = 5, 1500
+
+#: Keys of rows that are shares of what their batch has: rows of one batch are no independent draws.
+_SHARED = ("seconds",)
 
 #: Dotted keys of the configuration that stand on top; the whole of it follows below.
 _FIRST = ("model._target_", "dataset._target_", "loss._target_", "predictor._target_", "seed", "batch_size")
@@ -115,7 +118,8 @@ def estimates(rows: Sequence[Row]) -> dict[str, tuple[str, Estimate]]:
         if values and all(isinstance(value, bool) for value in values):
             found[key] = ("share", wilson(sum(values), len(values)))
         elif key not in ("index", "seed") and values and all(_is_number(value) for value in values):
-            found[key] = ("mean", of_mean(values))
+            mean = of_mean(values)
+            found[key] = ("mean", without(mean.value, mean.count) if key in _SHARED else mean)
     return found
 
 
