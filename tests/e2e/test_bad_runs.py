@@ -124,6 +124,8 @@ def test_a_checkpoint_of_another_model(trained: Path, xlm: Run) -> None:
     make_model(trained / "wide", "wide", changes=wider)
     register(trained, {"my_model": "my_model", "wide": "wide"})
     result = xlm("job_type=eval", "experiment=star_easy_wide", f"ckpt_path={BEST}")
+    result.refused(BEST, "the weights of another model: my_model.parts.Model", "is for wide.parts.Model")
+    result = xlm("job_type=eval", "job_name=demo", "model.width=6")
     result.refused(BEST, "do not fit", "model.embedding.weight is (27, 4) in the file, (27, 6) in the model")
 
 
