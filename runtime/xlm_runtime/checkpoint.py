@@ -24,6 +24,9 @@ KEY = "xlm"
 #: The names of the files: by the monitored metric, of the last save, and of the save before it.
 BEST, LAST, PREVIOUS = "best", "last", "previous"
 
+#: In a zip file, the attribute of a directory.
+_DIRECTORY = 0x10
+
 _REMEDY = "Remove it, or use another one: ckpt_path=<file>. Without it, training begins again."
 
 
@@ -55,6 +58,7 @@ def to_continue_from(run_dir: Path) -> tuple[Path | None, str]:
             continue
         try:
             check_whole(path)
+            read(path, mapped=True)  # checksums say nothing of the names and places of what they are of
         except CheckpointError as error:
             first = first or error
             said.append(str(error).partition("\n")[0])
@@ -74,14 +78,21 @@ def check_whole(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             fault = archive.testzip()
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+            directories = [part.filename for part in archive.infolist() if part.external_attr & _DIRECTORY]
+    except Exception as error:  # of a damaged directory of its parts, zipfile raises what it happens to run into
         raise _damaged(path, error) from error
     if fault is not None:
         raise _damaged(path, ValueError(f"the checksum of {fault} is wrong"))
+    if directories:  # torch would read nothing, and take for the numbers what stands in memory
+        raise _damaged(path, ValueError(f"{directories[0]} is marked as a directory"))
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, mapped: bool = False) -> dict[str, Any]:
     """A checkpoint's contents, tensors on the CPU.
+
+    Args:
+        path: the file.
+        mapped: leave the tensors on the disk, for whoever does not want all of them.
 
     Raises:
         CheckpointError: no such file, a damaged one, or one that holds more than plain types.
@@ -94,7 +105,7 @@ def read(path: Path) -> dict[str, Any]:
             f"Checkpoints in {directory}: {', '.join(near) or 'none'}. {did_you_mean(str(path), near)}"
         )
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and plain types, or is damaged; it is not loaded, because "

@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> float | None:
     parts = build_parts(cfg, run_dir)
     begun = 0
     if opened.last is not None:
-        contents = checkpoint.read(opened.last)
+        contents = checkpoint.read(opened.last, mapped=True)
         check_same(parts.tokenizer, contents, opened.last)
         begun = int(contents["global_step"])
         del contents
