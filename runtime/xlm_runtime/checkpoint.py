@@ -21,6 +21,9 @@ from xlm_runtime.errors import CheckpointError, did_you_mean
 
 KEY = "xlm"
 
+#: Where a checkpoint says what ended the training, if it was more than the number of its steps.
+END = "xlm_end"
+
 #: The names of the files: by the monitored metric, of the last save, and of the save before it.
 BEST, LAST, PREVIOUS = "best", "last", "previous"
 

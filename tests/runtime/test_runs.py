@@ -110,8 +110,8 @@ def test_a_finished_run_is_known_until_its_configuration_changes(cache: Path, ru
     cfg = tiny.arlm_config(cache, f"run_dir={run_dir}")
     saved_run(run_dir, cfg, "last")
     assert open_run(run_dir, cfg).finished is None
-    save_end(run_dir, 7, {"val/loss": 0.5})
-    assert open_run(run_dir, cfg).finished == {"step": 7, "metrics": {"val/loss": 0.5}}
+    save_end(run_dir, 7, {"val/loss": 0.5}, "trainer.max_steps")
+    assert open_run(run_dir, cfg).finished == {"step": 7, "metrics": {"val/loss": 0.5}, "ended": "trainer.max_steps"}
     more = tiny.arlm_config(cache, f"run_dir={run_dir}", "trainer.max_steps=9000")
     assert open_run(run_dir, more).finished is None
 

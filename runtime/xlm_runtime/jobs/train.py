@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
-from xlm_runtime.curves import last_validation
 from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.files import remove_unfinished
+from xlm_runtime.jobs._ends import already_finished, conclude, nothing_left
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.kept_tokenizer import KeepTokenizer, check_same
 from xlm_runtime.metrics import LoaderKind
@@ -36,16 +35,17 @@ def run(cfg: DictConfig) -> float | None:
     run_dir = Path(cfg.run_dir)
     opened = runs.open_run(run_dir, cfg)
     if opened.finished:
-        _already_finished(run_dir, opened.finished)
+        already_finished(run_dir, opened.finished)
         return _number(opened.finished["metrics"].get(cfg.monitor.metric))
+    contents = checkpoint.read(opened.last, mapped=True) if opened.last else {}
+    begun = int(contents.get("global_step", 0))
+    if (last := nothing_left(run_dir, cfg, opened, contents)) is not None:
+        return _number(last.get(cfg.monitor.metric))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = build_parts(cfg, run_dir)
-    begun = 0
     if opened.last is not None:
-        contents = checkpoint.read(opened.last, mapped=True)
         check_same(parts.tokenizer, contents, opened.last)
-        begun = int(contents["global_step"])
-        del contents
+    del contents
     _check_prediction(parts)
     trainer = build_trainer(cfg)
     vars(trainer)["callbacks"].insert(0, KeepTokenizer(parts.tokenizer))
@@ -63,7 +63,7 @@ def run(cfg: DictConfig) -> float | None:
         except Stopped as stopped:
             _stopped(stopped, trainer, run_dir)
         else:
-            metrics = _conclude(trainer, run_dir, begun)
+            metrics = conclude(trainer, run_dir, begun)
         finally:  # also of a run that fails
             if trainer.is_global_zero and not writes_nothing(trainer) and trainer.global_step > 0:
                 report_after(run_dir, curves=True)
@@ -84,15 +84,6 @@ def _alone(trainer: pl.Trainer, run_dir: Path) -> Iterator[None]:
         remove_unfinished(run_dir)
         remove_unfinished(run_dir / "checkpoints")
         yield
-
-
-@rank_zero_only
-def _already_finished(run_dir: Path, end: dict[str, Any]) -> None:
-    values = ", ".join(f"{name} {value:.4f}" for name, value in end["metrics"].items())
-    print(
-        f"{run_dir} is finished: step {end['step']}{', ' if values else ''}{values}. Nothing was done: a larger "
-        "trainer.max_steps trains on, another job_name begins anew."
-    )
 
 
 def _check_prediction(parts: Parts) -> None:
@@ -169,20 +160,3 @@ def _introduce(parts: Parts, trainer: pl.Trainer, begun: int) -> None:
     }
     for name, value in rows.items():
         print(f"{name:>7}  {value}", flush=True)
-
-
-def _conclude(trainer: pl.Trainer, run_dir: Path, begun: int) -> dict[str, float]:
-    """Note the end and say it; returns the metrics of the last validation."""
-    metrics = {
-        name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if not name.startswith("train/")
-    }
-    if not metrics and trainer.global_step == begun:  # killed between its last checkpoint and this, or nothing to do
-        metrics = last_validation(run_dir)
-    if not trainer.is_global_zero:
-        return metrics
-    best = checkpoint.find(run_dir, ("best",))
-    if not writes_nothing(trainer):
-        runs.save_end(run_dir, trainer.global_step, metrics)
-    values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation was run"
-    print(f"finished at step {trainer.global_step}: {values}" + (f"; best checkpoint {best}" if best else ""))
-    return metrics
