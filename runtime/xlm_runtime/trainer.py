@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.loops.fit_loop import _FitLoop
 
 from xlm_runtime.errors import ConfigError, did_you_mean
+from xlm_runtime.signals import say_last
 
 
 def log_interval(trainer: pl.Trainer) -> int:
@@ -89,7 +89,7 @@ def leave_at_once(trainer: pl.Trainer, words: str) -> None:
     if trainer.strategy.launcher is not None:  # the processes that this one has started may wait for it for ever
         trainer.strategy.launcher.kill(signal.SIGKILL)
     if trainer.is_global_zero:
-        os.write(sys.stderr.fileno(), f"{words}\n".encode())  # print would wait for a thread that hangs in one
+        say_last(words)
 
 
 def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:

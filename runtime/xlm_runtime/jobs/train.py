@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from xlm_runtime import checkpoint, runs
@@ -21,7 +22,7 @@ from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.kept_tokenizer import KeepTokenizer, check_same
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.report.run_report import report_after
-from xlm_runtime.signals import Stopped, at_once, requeue
+from xlm_runtime.signals import Stopped, at_once, requeue, say_last
 from xlm_runtime.trainer import check_monitored, end_at_whole_steps, leave_at_once, plain_exits, writes_nothing
 
 
@@ -33,6 +34,12 @@ def run(cfg: DictConfig) -> float | None:
     """
     quiet()
     run_dir = Path(cfg.run_dir)
+    with ExitStack() as before_the_fit:  # which may take long: data are prepared
+        before_the_fit.enter_context(at_once(lambda number: _ended_before_the_fit(number, run_dir)))
+        return _run(cfg, run_dir, before_the_fit)
+
+
+def _run(cfg: DictConfig, run_dir: Path, before_the_fit: ExitStack) -> float | None:
     opened = runs.open_run(run_dir, cfg)
     if opened.finished:
         already_finished(run_dir, opened.finished)
@@ -57,7 +64,7 @@ def run(cfg: DictConfig) -> float | None:
             print("\n".join(opened.remarks), end="\n" if opened.remarks else "", flush=True)
         try:
             with plain_exits(trainer), plain_memory_faults(cfg, "batch_size", "eval_batch_size"):
-                _fit(parts, trainer, run_dir, opened.last, begun)
+                _fit(parts, trainer, run_dir, opened.last, begun, before_the_fit)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_interrupted(trainer, run_dir)) from None
         except Stopped as stopped:
@@ -94,7 +101,7 @@ def _check_prediction(parts: Parts) -> None:
         check(collate([parts.datamodule.first_training_example()]))  # of the split that every run has
 
 
-def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None, begun: int) -> None:
+def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None, begun: int, before: ExitStack) -> None:
     if not writes_nothing(trainer) and trainer.is_global_zero:
         if last is None:
             runs.save_config(run_dir, parts.cfg)
@@ -102,8 +109,9 @@ def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None, be
             vars(trainer)["callbacks"].append(_SaveConfig(run_dir, parts.cfg))
     if trainer.is_global_zero:
         _introduce(parts, trainer, begun)
+    before.close()
     # Processes start here, and wait for one another before the first step: one that went alone would leave the others.
-    with at_once(lambda number: leave_at_once(trainer, _at_once(number, trainer, run_dir))):
+    with at_once(lambda number: leave_at_once(trainer, _at_once(number, trainer.is_global_zero, run_dir))):
         checkpoint_path = str(last) if last else None
         trainer.fit(parts.harness, datamodule=parts.datamodule, ckpt_path=checkpoint_path, weights_only=True)
 
@@ -126,22 +134,27 @@ def _interrupted(trainer: pl.Trainer, run_dir: Path) -> str:
     return f"Interrupted at step {trainer.global_step}. {_remark(run_dir)}"
 
 
-def _at_once(number: int, trainer: pl.Trainer, run_dir: Path) -> str:
+def _at_once(number: int, first: bool, run_dir: Path) -> str:
     name = signal.Signals(number).name
-    return f"Stopped at once by {name}. {_remark(run_dir)}{_requeued(name, trainer)}"
+    return f"Stopped at once by {name}. {_remark(run_dir)}{_requeued(name, first)}"
+
+
+@rank_zero_only
+def _ended_before_the_fit(number: int, run_dir: Path) -> None:
+    say_last(_at_once(number, True, run_dir))
 
 
 def _stopped(stopped: Stopped, trainer: pl.Trainer, run_dir: Path) -> None:
     if trainer.is_global_zero:
         words = f"Stopped by {stopped} at step {stopped.step}; saved. {_remark(run_dir)}"
-        print(words + _requeued(str(stopped), trainer), file=sys.stderr, flush=True)
+        print(words + _requeued(str(stopped), True), file=sys.stderr, flush=True)
     if str(stopped) == "SIGINT":
         sys.exit(130)
 
 
-def _requeued(name: str, trainer: pl.Trainer) -> str:
+def _requeued(name: str, first: bool) -> str:
     """What came of asking SLURM for another go, as the first process does after SIGUSR1."""
-    return f" {requeue()}" if name == "SIGUSR1" and trainer.is_global_zero else ""
+    return f" {requeue()}" if name == "SIGUSR1" and first else ""
 
 
 def _remark(run_dir: Path) -> str:
