@@ -19,6 +19,7 @@ from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.files import remove_unfinished
 from xlm_runtime.jobs._ends import already_finished, conclude, nothing_left
 from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.kept_data import KeepData, changed_data
 from xlm_runtime.kept_tokenizer import KeepTokenizer, check_same
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.report.run_report import report_after
@@ -52,16 +53,18 @@ def _run(cfg: DictConfig, run_dir: Path, before_the_fit: ExitStack) -> float | N
     parts = build_parts(cfg, run_dir)
     if opened.last is not None:
         check_same(parts.tokenizer, contents, opened.last)
+    remarks = [*opened.remarks, changed_data(parts.datamodule.dataset, contents)]
     del contents
     _check_prediction(parts)
     trainer = build_trainer(cfg)
     vars(trainer)["callbacks"].insert(0, KeepTokenizer(parts.tokenizer))
+    vars(trainer)["callbacks"].insert(0, KeepData(parts.datamodule.dataset))
     check_monitored(trainer, parts.harness.logged())
     end_at_whole_steps(trainer)
     metrics: dict[str, float] = {}
     with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0), _alone(trainer, run_dir):
         if trainer.is_global_zero:
-            print("\n".join(opened.remarks), end="\n" if opened.remarks else "", flush=True)
+            print("".join(f"{remark}\n" for remark in remarks if remark), end="", flush=True)
         try:
             with plain_exits(trainer), plain_memory_faults(cfg, "batch_size", "eval_batch_size"):
                 _fit(parts, trainer, run_dir, opened.last, begun, before_the_fit)
