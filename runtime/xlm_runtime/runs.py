@@ -142,7 +142,12 @@ def missing_run(run_dir: Path) -> CheckpointError:
 
 @contextmanager
 def removed_if_it_never_ran(run_dir: Path, started: Callable[[], bool]) -> Iterator[None]:
-    """A new run that fails before its first step leaves no directory behind: there is nothing in it to keep."""
+    """A new run that fails before its first step leaves no directory behind: there is nothing in it to keep.
+
+    Args:
+        run_dir: of the run.
+        started: whether there is something to keep, asked when it has failed.
+    """
     new = [directory for directory in (run_dir, *run_dir.parents) if not directory.exists()]
     try:
         yield

@@ -62,7 +62,9 @@ def _run(cfg: DictConfig, run_dir: Path, before_the_fit: ExitStack) -> float | N
     check_monitored(trainer, parts.harness.logged())
     end_at_whole_steps(trainer)
     metrics: dict[str, float] = {}
-    with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0), _alone(trainer, run_dir):
+    ours = False  # not where another first command has come into the directory at the same moment
+    with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0 or not ours), _alone(trainer, run_dir):
+        ours = True
         if trainer.is_global_zero:
             print("".join(f"{remark}\n" for remark in remarks if remark), end="", flush=True)
         try:
