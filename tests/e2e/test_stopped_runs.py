@@ -265,6 +265,12 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(project: Path, xlm: Run) ->
     assert "finished at step 6" in xlm(EXPERIMENT, "job_name=demo", "trainer.max_steps=6").done()
 
 
+def test_a_disk_that_is_full_at_the_first_save(project: Path) -> None:
+    command = [sys.executable, "-m", "xlm_runtime.cli", *WORDS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_little_room)
+    assert done.returncode == 2 and "nothing had been saved before, and the same command begins again" in done.stderr
+
+
 def test_a_full_disk_is_told_whatever_is_written(project: Path, xlm: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(handle: int) -> None:
         name = os.readlink(f"/proc/self/fd/{handle}")
