@@ -21,8 +21,14 @@ from xlm_runtime.errors import CheckpointError, did_you_mean
 
 KEY = "xlm"
 
+#: Where a checkpoint says what ended the training, if it was more than the number of its steps.
+END = "xlm_end"
+
 #: The names of the files: by the monitored metric, of the last save, and of the save before it.
 BEST, LAST, PREVIOUS = "best", "last", "previous"
+
+#: In a zip file, the attribute of a directory.
+_DIRECTORY = 0x10
 
 #: What to do about a file that cannot be used: of a model that is to be used, and of a run that is to be continued.
 ANOTHER = (
@@ -60,6 +66,8 @@ def to_continue_from(run_dir: Path) -> tuple[Path | None, str]:
             continue
         try:
             check_whole(path, BEGIN_AGAIN)
+            # Checksums say nothing of the names and places of what they are of.
+            read(path, BEGIN_AGAIN, mapped=True)
         except CheckpointError as error:
             first = first or error
             said.append(str(error).partition("\n")[0])
@@ -79,18 +87,22 @@ def check_whole(path: Path, remedy: str = ANOTHER) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             fault = archive.testzip()
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+            directories = [part.filename for part in archive.infolist() if part.external_attr & _DIRECTORY]
+    except Exception as error:  # of a damaged directory of its parts, zipfile raises what it happens to run into
         raise _damaged(path, remedy, f" ({_first_line(error)})") from error
     if fault is not None:
         raise _damaged(path, remedy, f" (the checksum of {fault} is wrong)")
+    if directories:  # torch would read nothing, and take for the numbers what stands in memory
+        raise _damaged(path, remedy, f" ({directories[0]} is marked as a directory)")
 
 
-def read(path: Path, remedy: str = ANOTHER) -> dict[str, Any]:
+def read(path: Path, remedy: str = ANOTHER, mapped: bool = False) -> dict[str, Any]:
     """A checkpoint's contents, tensors on the CPU.
 
     Args:
         path: the file.
         remedy: what to do if it cannot be used.
+        mapped: leave the tensors on the disk, for whoever does not want all of them.
 
     Raises:
         CheckpointError: no such file, a damaged one, or one that holds more than plain types.
@@ -103,7 +115,7 @@ def read(path: Path, remedy: str = ANOTHER) -> dict[str, Any]:
             f"Checkpoints in {directory}: {', '.join(near) or 'none'}. {did_you_mean(str(path), near)}"
         )
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     # What torch says is left out: it speaks of its own insides, and advises to unpickle the file all the same.
     except pickle.UnpicklingError as error:
         raise CheckpointError(

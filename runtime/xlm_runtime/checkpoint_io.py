@@ -33,12 +33,17 @@ class CheckpointFiles(TorchCheckpointIO):
                 raise
             raise CheckpointError(
                 f"The checkpoint {file} cannot be written: {reason.strerror or reason}. {_remedy(reason)}\n"
-                f"The run stopped at step {checkpoint.get('global_step')}; what was saved before is whole, and the "
-                "same command continues from it."
+                f"The run stopped at step {checkpoint.get('global_step')}; {_what_is_left(file)}"
             ) from error
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def _what_is_left(file: Path) -> str:
+    if any(file.with_name(f"{name}.ckpt").exists() for name in (LAST, PREVIOUS)):
+        return "what was saved before is whole, and the same command continues from it."
+    return "nothing had been saved before, and the same command begins again."
 
 
 def _remedy(reason: OSError) -> str:

@@ -147,6 +147,11 @@ class DataModule(pl.LightningDataModule):
                 f"There are {len(examples)} training examples, fewer than the {group} of one step of {processes} "
                 "processes. Lower batch_size, or train with fewer devices."
             )
+        if self.global_batch_size is not None and len(examples) < group:
+            raise ConfigError(
+                f"global_batch_size is {group}, but there are {len(examples)} training examples: no step would have so "
+                "many. Lower it, or raise datamodule.limit where that is set."
+            )
         order = EpochOrder(examples, self.seed, self.shuffle, group, self.batch_size, processes, rank)
         self._order = order
         if self._start is not None:

@@ -57,9 +57,8 @@ def launch(arguments: Sequence[str]) -> None:
     sweep = bool({"-m", "--multirun"} & set(arguments))
     if _on_saved_run(job_type, overrides):
         apart = _swept(lambda: sweeps.runs_apart(arguments, overrides), overrides) if sweep else []
-        for words in apart:
-            launch(words)
         if apart:
+            _launch_apart(apart)
             return
         with saved_config(overrides) as directory:
             words = as_additions(arguments, overrides)
@@ -69,6 +68,33 @@ def launch(arguments: Sequence[str]) -> None:
             words = _swept(lambda: sweeps.deferred(overrides, group_names()), overrides)
             arguments = [*arguments[: len(arguments) - len(overrides)], *words]
         _hydra(arguments, overrides, path, named)
+
+
+def _launch_apart(commands: Sequence[Sequence[str]]) -> None:
+    """One command after the other; one that fails does not end those that follow."""
+    failed: list[str] = []
+    for words in commands:
+        name = " ".join(word for word in words if word.partition("=")[0] in sweeps.NAMING)
+        try:
+            launch(words)
+        except XlmError as error:
+            report(error)
+            failed.append(name)
+        except SystemExit as end:  # after its own report
+            if end.code != XlmError.exit_code:
+                raise
+            failed.append(name)
+    if failed:
+        _end_with(failed)
+
+
+def _end_with(failed: Sequence[str]) -> NoReturn:
+    print(
+        f"Error: {len(failed)} job(s) of this sweep failed, each for the reason that stands above: "
+        f"{'; '.join(failed)}. Mend them, and give the same command again.",
+        file=sys.stderr,
+    )
+    sys.exit(XlmError.exit_code)
 
 
 def _on_saved_run(job_type: str, overrides: Sequence[str]) -> bool:
@@ -130,13 +156,25 @@ def _hydra(
     """Let Hydra compose the primary configuration, or override a saved one, and call the job with it."""
     saved_file = saved / f"{config.PRIMARY}.yaml" if saved else None
     in_job, process = False, os.getpid()
+    failed: list[str] = []
+
+    def stop(error: XlmError) -> None:
+        nonlocal in_job
+        report(error)
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            sys.exit(error.exit_code)
+        in_job = False
+        failed.append(_job_name(overrides))
+        # Whoever waits for this job's result has to know: another process, or a sweeper that makes the result better.
+        # Hydra's own sweeper does not look at it, and would add a report of its own.
+        if os.getpid() != process or not HydraConfig.get().sweeper._target_.endswith(".BasicSweeper"):
+            raise error
 
     def task(cfg: DictConfig) -> Any:
         nonlocal in_job
-        in_job = True
+        in_job, result = True, None
         if os.getpid() != process:  # a launcher of Hydra's (SLURM) runs this elsewhere
             activate(discover().models)
-        # Of an exception that leaves this function, Hydra makes a report of its own.
         try:
             if saved is None:
                 check_choices(HydraConfig.get().runtime.choices)
@@ -153,9 +191,9 @@ def _hydra(
 
                 report_of_run(Path(cfg.run_dir))
         except XlmError as error:
-            _stop(error)
+            stop(error)
         except (HydraException, OmegaConfBaseException) as error:
-            _stop(config.explain(error, overrides, saved_file))
+            stop(config.explain(error, overrides, saved_file))
         except BrokenPipeError:
             exit_without_reader()
         in_job = False
@@ -165,15 +203,22 @@ def _hydra(
         main = hydra.main(version_base="1.3", config_path=str(saved or RUNTIME_CONFIGS), config_name=config.PRIMARY)
         try:
             main(task)()
+        except XlmError:  # what a sweeper has noted first; a job of another process has not been counted here
+            if not failed:
+                raise
         except config.COMPOSITION_ERRORS as error:
             if in_job:  # a fault of the job's own, not of its configuration
                 raise
             raise config.explain(error, overrides, saved_file) from error
+    if failed:
+        _end_with(failed)
 
 
-def _stop(error: XlmError) -> NoReturn:
-    report(error)
-    sys.exit(error.exit_code)
+def _job_name(overrides: Sequence[str]) -> str:
+    """What tells the present job of a sweep from the others, for a message."""
+    keys = sweeps.swept(overrides)
+    told = [word for word in HydraConfig.get().overrides.task if word.partition("=")[0].lstrip("+") in keys]
+    return " ".join(told) or f"job {HydraConfig.get().job.num}"
 
 
 @contextmanager

@@ -38,12 +38,14 @@ class Opened:
     Attributes:
         last: the checkpoint to continue from; None for a run that starts.
         finished: how the run ended, if it has come to its end with this very configuration.
+        changed: whether settings differ from those of the run.
         remarks: lines to be said: settings that have changed, a damaged checkpoint that is passed over.
     """
 
     last: Path | None = None
     finished: dict[str, Any] | None = None
     remarks: tuple[str, ...] = ()
+    changed: bool = False
 
 
 def open_run(run_dir: Path, cfg: DictConfig) -> Opened:
@@ -82,12 +84,12 @@ def open_run(run_dir: Path, cfg: DictConfig) -> Opened:
         )
     remarks += [f"changed since the run began: {line}" for _, line in changed]
     ended = _read_end(run_dir) if last is not None and not changed else None
-    return Opened(last, ended, tuple(remarks))
+    return Opened(last, ended, tuple(remarks), bool(changed))
 
 
-def save_end(run_dir: Path, step: int, metrics: Mapping[str, float]) -> None:
-    """Note that the run has come to its end, at an optimizer step and with these metrics."""
-    write_text(run_dir / END, json.dumps({"step": step, "metrics": dict(metrics)}, indent=2) + "\n")
+def save_end(run_dir: Path, step: int, metrics: Mapping[str, float], ended: str) -> None:
+    """Note that the run has come to its end, at an optimizer step and with these metrics, and by which setting."""
+    write_text(run_dir / END, json.dumps({"step": step, "metrics": dict(metrics), "ended": ended}, indent=2) + "\n")
 
 
 def forget_end(run_dir: Path) -> None:
@@ -140,7 +142,12 @@ def missing_run(run_dir: Path) -> CheckpointError:
 
 @contextmanager
 def removed_if_it_never_ran(run_dir: Path, started: Callable[[], bool]) -> Iterator[None]:
-    """A new run that fails before its first step leaves no directory behind: there is nothing in it to keep."""
+    """A new run that fails before its first step leaves no directory behind: there is nothing in it to keep.
+
+    Args:
+        run_dir: of the run.
+        started: whether there is something to keep, asked when it has failed.
+    """
     new = [directory for directory in (run_dir, *run_dir.parents) if not directory.exists()]
     try:
         yield

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,11 @@ def at_once(last_words: Callable[[int], None]) -> Iterator[None]:
         listener.stop()
         raise
     listener.stop()
+
+
+def say_last(words: str) -> None:
+    """Print to stderr from the thread in which a process ends."""
+    os.write(sys.stderr.fileno(), f"{words}\n".encode())  # print would wait for a thread that hangs in one
 
 
 def _watch_first(pipe: int, last_words: Callable[[int], None]) -> None:

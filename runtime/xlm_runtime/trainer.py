@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,9 +9,11 @@ from contextlib import contextmanager
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.loops.fit_loop import _FitLoop
 
 from xlm_runtime.errors import ConfigError, did_you_mean
+from xlm_runtime.signals import say_last
 
 
 def log_interval(trainer: pl.Trainer) -> int:
@@ -35,6 +36,21 @@ def validates_now(trainer: pl.Trainer) -> bool:
 def ends_now(trainer: pl.Trainer) -> bool:
     """Whether ``trainer.should_stop`` ends the training behind the batch that is just done."""
     return trainer.should_stop and trainer.fit_loop._can_stop_early
+
+
+def what_ended(trainer: pl.Trainer) -> str:
+    """The setting that ended the training: ``trainer.max_steps`` and the like, or ``callbacks (EarlyStopping)``."""
+    if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+        return "trainer.max_steps"
+    if not ends_now(trainer):
+        return "trainer.max_epochs"
+    callbacks = vars(trainer)["callbacks"]
+    if any(
+        (left := timer.time_remaining()) is not None and left <= 0 for timer in callbacks if isinstance(timer, Timer)
+    ):
+        return "trainer.max_time"
+    stopping = [type(callback).__name__ for callback in callbacks if isinstance(callback, EarlyStopping)]
+    return f"callbacks ({', '.join(stopping)})" if stopping else "callbacks"
 
 
 def end_at_whole_steps(trainer: pl.Trainer) -> None:
@@ -73,7 +89,7 @@ def leave_at_once(trainer: pl.Trainer, words: str) -> None:
     if trainer.strategy.launcher is not None:  # the processes that this one has started may wait for it for ever
         trainer.strategy.launcher.kill(signal.SIGKILL)
     if trainer.is_global_zero:
-        os.write(sys.stderr.fileno(), f"{words}\n".encode())  # print would wait for a thread that hangs in one
+        say_last(words)
 
 
 def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:

@@ -40,6 +40,20 @@ def settle(trainer: pl.Trainer, cfg: DictConfig) -> None:
             f"{wanted}. Give one of the two: trainer.accumulate_grad_batches follows from global_batch_size."
         )
     trainer.accumulate_grad_batches = batches
+    _check_whole_steps(cfg, batches)
+
+
+def _check_whole_steps(cfg: DictConfig, batches: int) -> None:
+    """Refuse epochs that end within a step: what it has by then would be taken for all of it."""
+    key = "overfit_batches" if cfg.trainer.get("overfit_batches") else "limit_train_batches"
+    limit = cfg.trainer.get(key)
+    if not limit or cfg.trainer.get("fast_dev_run") or (limit == 1.0 and isinstance(limit, float)):
+        return
+    if batches > 1 and (isinstance(limit, float) or limit % batches):
+        raise ConfigError(
+            f"global_batch_size is {cfg.global_batch_size}, which is {batches} batch(es) in each process, but "
+            f"trainer.{key} is {limit}: a step would be cut short. Give a multiple of {batches}."
+        )
 
 
 def check_precision(trainer: pl.Trainer, cfg: DictConfig, trains: bool) -> None:

@@ -69,3 +69,15 @@ def test_options_of_one_parts_parameters(corpus: Path, xlm: Run, home: Path) -> 
     xlm(*TRAIN, *words, "optimizer.groups={model: {lr: 1e-4}}").done()
     header, row, *_ = (home / "runs/bpe/metrics.csv").read_text(encoding="utf-8").splitlines()
     assert float(row.split(",")[header.split(",").index("train/lr")]) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_files_that_have_changed_under_a_run_are_told_of(corpus: Path, xlm: Run, streaming: str) -> None:
+    words = (*TRAIN, f"dataset.streaming={streaming}", "tokenizer=byte")
+    xlm(*words, "trainer.max_steps=2").done()
+    said = "changed since the run began: the files that the dataset is made of"
+    assert said not in xlm(*words, "trainer.max_steps=3").done()
+    write_corpus(corpus, TEXTS[1:])
+    out = xlm(*words, "trainer.max_steps=4").done()
+    assert said in out and "continued from step 3" in out
+    assert said not in xlm(*words, "trainer.max_steps=5").done()

@@ -120,26 +120,45 @@ import lightning.pytorch as pl
 
 
 class Waits(pl.Callback):
-    def on_fit_start(self, *args):
+    def METHOD(self, *args):
         print("waits", flush=True)
         time.sleep(60)
 """
 
 
+@pytest.mark.parametrize("method", ["on_fit_start", "__init__"])
 def test_slurm_is_asked_before_the_first_step_too(
-    requeued: Path, project: Path, program: str, monkeypatch: pytest.MonkeyPatch
+    requeued: Path, project: Path, program: str, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    write(project / "waits.py", WAITS)
+    last_words = waits_for_a_signal(
+        project, program, monkeypatch, signal.SIGUSR1, method, "+callbacks.waits={_target_: waits.Waits}"
+    )
+    assert last_words == (
+        "Stopped at once by SIGUSR1. No checkpoint to continue from was saved yet. SLURM job 17_3 is requeued."
+    )
+    assert requeued.read_text(encoding="utf-8") == "requeue 17_3\n"
+
+
+def test_preparing_data_ends_at_once(project: Path, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("job_type=prepare_data", "~tokenizer", "+tokenizer={_target_: waits.Waits}")
+    last_words = waits_for_a_signal(project, program, monkeypatch, signal.SIGTERM, "__init__", *words)
+    assert last_words == (
+        "Stopped at once by SIGTERM. What is prepared whole is kept; the same command prepares the rest."
+    )
+
+
+def waits_for_a_signal(
+    project: Path, program: str, monkeypatch: pytest.MonkeyPatch, number: int, method: str, *words: str
+) -> str:
+    """What a process says that gets a signal while it waits in a method of ``waits.Waits``."""
+    write(project / "waits.py", WAITS.replace("METHOD", method))
     monkeypatch.setenv("PYTHONPATH", str(project))
-    with started(program, "+callbacks.waits={_target_: waits.Waits}") as run:
+    with started(program, *words) as run:
         assert run.stdout is not None and run.stderr is not None
         assert "waits\n" in iter(run.stdout.readline, "")
-        run.send_signal(signal.SIGUSR1)
-        assert run.wait() == 128 + signal.SIGUSR1
-        assert run.stderr.read().strip() == (
-            "Stopped at once by SIGUSR1. No checkpoint to continue from was saved yet. SLURM job 17_3 is requeued."
-        )
-    assert requeued.read_text(encoding="utf-8") == "requeue 17_3\n"
+        run.send_signal(number)
+        assert run.wait() == 128 + number
+        return run.stderr.read().strip()
 
 
 def test_a_signal_during_a_validation_stops_after_it(project: Path, program: str) -> None:
@@ -244,6 +263,12 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(project: Path, xlm: Run) ->
     assert "Traceback" not in done.stderr
     assert (project / LAST).read_bytes() == before and not list((project / "runs/demo/checkpoints").glob(".*"))
     assert "finished at step 6" in xlm(EXPERIMENT, "job_name=demo", "trainer.max_steps=6").done()
+
+
+def test_a_disk_that_is_full_at_the_first_save(project: Path) -> None:
+    command = [sys.executable, "-m", "xlm_runtime.cli", *WORDS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_little_room)
+    assert done.returncode == 2 and "nothing had been saved before, and the same command begins again" in done.stderr
 
 
 def test_a_full_disk_is_told_whatever_is_written(project: Path, xlm: Run, monkeypatch: pytest.MonkeyPatch) -> None:

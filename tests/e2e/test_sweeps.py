@@ -102,3 +102,20 @@ def test_what_is_generated_stands_beside_what_was_evaluated(project: Path, xlm: 
         "step=2.generated,num_samples=2.jsonl": 2,
         "step=2.generated,num_samples=3.jsonl": 3,
     }
+
+
+def test_a_job_that_fails_does_not_end_a_sweep(project: Path, xlm: Run) -> None:
+    done = xlm("-m", "job_name=sweep", EXPERIMENT, "global_batch_size=4,6,8", "batch_size=2,4")
+    done.refused(
+        "global_batch_size is 6, but one step takes batch_size 4",
+        "1 job(s) of this sweep failed, each for the reason that stands above: global_batch_size=6 batch_size=4.",
+    )
+    assert done.err.count("Error: ") == 2
+    assert len(list((project / "runs/sweep").rglob("last.ckpt"))) == 5
+
+
+def test_a_saved_run_that_fails_does_not_end_a_sweep(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "job_name=b").done()
+    done = xlm("-m", "job_type=eval", "job_name=a,b")
+    done.refused("There is no run in runs/a", "1 job(s) of this sweep failed", "above: job_name=a.")
+    assert (project / "runs/b/metrics-test.json").is_file()

@@ -54,6 +54,13 @@ def test_without_any_collator_it_is_an_error() -> None:
         tiny.make_datamodule(collators={"lm": None, "prediction": None})
 
 
+def test_fewer_examples_than_a_global_batch_are_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"global_batch_size is 20, but there are 16 training examples.*Lower it"):
+        tiny.make_datamodule(global_batch_size=20).train_dataloader()
+    assert len(tiny.make_datamodule(global_batch_size=16).train_dataloader()) == 4
+    assert len(tiny.make_datamodule(batch_size=20).train_dataloader()) == 1  # nobody has asked for so many
+
+
 def test_evaluation_reads_every_example_in_order_in_batches_of_its_own_size() -> None:
     datamodule = tiny.make_datamodule(collators=BOTH, eval_batch_size=3, shuffle=True)
     for loader in datamodule.val_dataloader():

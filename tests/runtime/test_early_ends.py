@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,64 @@ def test_what_ends_behind_an_epoch_without_a_validation_goes_on(cache: Path, run
     steps(cache, run_dir, 6, *words)
     assert_equal(weights(run_dir), weights(tmp_path / "whole"))
     assert rows(run_dir) == rows(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("end", "words", "advice"),
+    [
+        (2, (f"+callbacks.early={{_target_: {EARLY}}}",), "ended by callbacks (EarlyStopping)"),
+        # A checkpoint of the interval stands already where the epoch ends.
+        (3, (f"+callbacks.early={{_target_: {EPOCH}}}", "checkpoint_every_n_steps=3"), "callbacks (EarlyStopping)"),
+        (
+            2,
+            ("trainer.max_time={seconds: 5}", f"+callbacks.clock={{_target_: {__name__}.Clock}}"),
+            "larger trainer.max_t",
+        ),
+    ],
+    ids=["early stopping", "behind an epoch", "max_time"],
+)
+def test_a_run_that_was_killed_as_its_end_was_noted_has_ended(
+    cache: Path,
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    end: int,
+    words: tuple[str, ...],
+    advice: str,
+) -> None:
+    Clock.seconds = 0.0
+    monkeypatch.setattr(pl.callbacks.Timer, "time_elapsed", lambda *args: Clock.seconds)
+    words = (*WORDS[:2], "trainer.val_check_interval=8", *words)
+    steps(cache, run_dir, 6, *words)
+    before, logged, noted = weights(run_dir), rows(run_dir), read_json(run_dir / "finished.json")
+    (run_dir / "finished.json").unlink()
+    for said in (f"finished at step {end}: val/", advice):
+        capsys.readouterr()
+        steps(cache, run_dir, 6, *words)
+        assert said in capsys.readouterr().out
+        found = read_json(run_dir / "finished.json")
+        assert found["metrics"] == pytest.approx(noted["metrics"])
+        assert (found["step"], found["ended"]) == (noted["step"], noted["ended"])
+    assert_equal(weights(run_dir), before)
+    assert rows(run_dir) == logged
+
+
+def test_a_run_that_has_been_further_is_left_as_it_is(
+    cache: Path, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps(cache, run_dir, 4)
+    before = {file: file.stat().st_mtime_ns for file in run_dir.rglob("*")}
+    steps(cache, run_dir, 3)
+    out = capsys.readouterr().out
+    assert (
+        "trainer.max_steps: 4 -> 3\n" in out
+        and "is at step 4 already, and trainer.max_steps asks for no more. Nothing" in out
+    )
+    assert {file: file.stat().st_mtime_ns for file in run_dir.rglob("*")} == before
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def but_for_the_end(run_dir: Path, end: int) -> list[dict[str, str]]:

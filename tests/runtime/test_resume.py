@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import tiny_parts as tiny
 import torch
 
 from xlm_runtime import checkpoint, resume
+from xlm_runtime import runs as run_directories
+from xlm_runtime.errors import CheckpointError
 from xlm_runtime.jobs import train
 
 
@@ -198,6 +202,22 @@ def test_a_run_that_is_finished_stays_as_it_is(cache: Path, run_dir: Path) -> No
     steps(cache, run_dir, 2)
     assert_equal(weights(run_dir), before)
     assert rows(run_dir) == logged
+
+
+def test_of_two_first_commands_the_one_that_is_refused_removes_nothing(
+    cache: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def locked(directory: Path) -> Iterator[None]:
+        directory.mkdir()  # by the other one, at this very moment
+        (directory / "config.yaml").touch()
+        raise CheckpointError("Another process is training")
+        yield
+
+    monkeypatch.setattr(run_directories, "locked", locked)
+    with pytest.raises(CheckpointError, match="Another process"):
+        steps(cache, run_dir, 2)
+    assert listing(run_dir) == ["config.yaml"]
 
 
 def test_the_end_of_training_is_a_checkpoint_whatever_the_interval(cache: Path, run_dir: Path, runs: Runs) -> None:

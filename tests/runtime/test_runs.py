@@ -11,6 +11,7 @@ import tiny_parts as tiny
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from xlm_runtime import checkpoint
 from xlm_runtime.config import set_vocab
 from xlm_runtime.errors import CheckpointError
 from xlm_runtime.runs import Opened, locked, open_run, save_config, save_end
@@ -81,6 +82,24 @@ def test_a_damaged_last_checkpoint_is_passed_over_and_that_is_said(cache: Path, 
         open_run(run_dir, cfg)
 
 
+def test_a_byte_is_damaged_wherever_the_file_tells_of_its_parts(run_dir: Path) -> None:
+    (run_dir / "checkpoints").mkdir(parents=True)
+    last, previous = (run_dir / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous"))
+    for file in (last, previous):
+        torch.save({"state_dict": {"weight": torch.arange(9)}}, file)
+    whole = last.read_bytes()
+    passed_over = 0
+    for place in range(whole.index(b"PK\x01\x02"), len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        last.write_bytes(damaged)
+        found, said = checkpoint.to_continue_from(run_dir)
+        assert found in (last, previous) and (found == previous) == (str(last) in said), place
+        assert checkpoint.read(found)["state_dict"]["weight"].tolist() == list(range(9)), place
+        passed_over += found == previous
+    assert passed_over > 100
+
+
 def test_a_run_that_was_killed_between_two_names_of_a_checkpoint(cache: Path, run_dir: Path) -> None:
     cfg = tiny.arlm_config(cache, f"run_dir={run_dir}")
     saved_run(run_dir, cfg, "previous")
@@ -91,8 +110,8 @@ def test_a_finished_run_is_known_until_its_configuration_changes(cache: Path, ru
     cfg = tiny.arlm_config(cache, f"run_dir={run_dir}")
     saved_run(run_dir, cfg, "last")
     assert open_run(run_dir, cfg).finished is None
-    save_end(run_dir, 7, {"val/loss": 0.5})
-    assert open_run(run_dir, cfg).finished == {"step": 7, "metrics": {"val/loss": 0.5}}
+    save_end(run_dir, 7, {"val/loss": 0.5}, "trainer.max_steps")
+    assert open_run(run_dir, cfg).finished == {"step": 7, "metrics": {"val/loss": 0.5}, "ended": "trainer.max_steps"}
     more = tiny.arlm_config(cache, f"run_dir={run_dir}", "trainer.max_steps=9000")
     assert open_run(run_dir, more).finished is None
 

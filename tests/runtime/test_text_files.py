@@ -118,8 +118,10 @@ def test_files_that_are_not_there_or_not_alike(
         ("a.csv", b"txt,id\nx,1\n", r"a\.csv has no column 'text'; it has 'txt', 'id'. Did you mean 'txt'\?"),
         ("a.csv", b"text,id\nx,1\ny\n", r"a\.csv, row 2 \(line 3\): 1 fields, but the header has 2: text, id"),
         ("a.csv", b'text,id\nx,1\n"y" z,1\n', r"a\.csv, row 2 \(line 3\): not CSV"),
-        ("a.csv", b"", r"a\.csv has no column 'text'; it has none"),
-        ("a.parquet", b"PAR1 no", r"a\.parquet cannot be read as parquet"),
+        ("a.csv", b"", r"a\.csv is empty: expected a table with a column 'text'"),
+        ("a.csv", b"a,b\nx,1\n", r"it has 'a', 'b'\. Set dataset"),
+        ("a.txt", "one\n".encode("utf-16"), r"a\.txt, row 1: not UTF-8.*iconv -f utf-16 "),
+        ("a.parquet", b"PAR1 no", r"a\.parquet cannot be read as parquet.*[^.]\. Make it again"),
     ],
 )
 def test_what_cannot_be_read_is_named(name: str, content: bytes, words: str, tmp_path: Path) -> None:

@@ -117,6 +117,20 @@ def test_a_global_batch_that_a_step_does_not_divide_is_an_error(cache: Path, siz
         build_trainer(tiny.arlm_config(cache, f"global_batch_size={size}"))
 
 
+@pytest.mark.parametrize("word", ["limit_train_batches=3", "limit_train_batches=0.5", "overfit_batches=1"])
+def test_a_global_batch_that_an_epoch_cuts_short_is_an_error(cache: Path, word: str) -> None:
+    words = ["global_batch_size=16", f"trainer.{word}" if "limit" in word else f"+trainer.{word}"]
+    with pytest.raises(ConfigError, match=rf"global_batch_size is 16, .*2 batch.*trainer.{word.replace('=', ' is ')}"):
+        build_trainer(tiny.arlm_config(cache, *words))
+
+
+@pytest.mark.parametrize(
+    "words", [["trainer.limit_train_batches=4"], ["trainer.limit_train_batches=1.0"], ["trainer.fast_dev_run=true"]]
+)
+def test_epochs_of_whole_steps_are_none(cache: Path, words: list[str]) -> None:
+    assert build_trainer(tiny.arlm_config(cache, "global_batch_size=16", *words)).accumulate_grad_batches == 2
+
+
 def test_a_global_batch_and_another_number_of_batches_are_an_error(cache: Path) -> None:
     words = ["global_batch_size=16", "trainer.accumulate_grad_batches=4"]
     with pytest.raises(ConfigError, match=r"(?s)global_batch_size is 16.*2 batch.*accumulate_grad_batches is 4.*one"):

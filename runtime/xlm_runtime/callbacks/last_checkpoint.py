@@ -11,8 +11,17 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from xlm_runtime.checkpoint import END
 from xlm_runtime.signals import Listener, Stopped
-from xlm_runtime.trainer import count_steps, ends_now, leave_at_once, leave_signals_to_us, validates_now, writes_nothing
+from xlm_runtime.trainer import (
+    count_steps,
+    ends_now,
+    leave_at_once,
+    leave_signals_to_us,
+    validates_now,
+    what_ended,
+    writes_nothing,
+)
 
 #: Steps between two times that several processes ask one another for signals, as asking takes a moment; and seconds,
 #: where steps are long: SLURM gives a run two minutes or less.
@@ -25,7 +34,8 @@ class LastCheckpoint(Checkpoint):
 
     Where a validation follows the step, the checkpoint is made after it. A run that ends in the middle of a validation
     then makes the steps again and that validation with them; a checkpoint of before would leave it out for good.
-    Nothing is saved when training has ended already: Lightning counts the steps of a continued run from there.
+    Nothing is saved when training has ended already: Lightning counts the steps of a continued run from there. What a
+    callback or a clock has ended is noted in the checkpoint: no setting says that there is nothing left to train.
 
     Args:
         file: where, such as ``<run_dir>/checkpoints/last.ckpt``.
@@ -42,7 +52,7 @@ class LastCheckpoint(Checkpoint):
         self._whole = True
         self._asked_step = self._ask_step = 0
         self._asked = 0.0
-        self._due = False
+        self._due = self._ended = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_step = self._step = self._asked_step = trainer.global_step
@@ -78,8 +88,14 @@ class LastCheckpoint(Checkpoint):
             self._stop_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if ends_now(trainer) and self._saved_step != trainer.global_step:  # a callback asks for the end here only
+        if ends_now(trainer) and not self._ended:  # a callback asks for the end here only
             self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if ends_now(trainer):
+            checkpoint[END] = what_ended(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._listener.stop()
@@ -116,4 +132,4 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: pl.Trainer) -> None:
         if not writes_nothing(trainer):
             trainer.save_checkpoint(self.file)
-        self._saved_step, self._due = trainer.global_step, False
+        self._saved_step, self._due, self._ended = trainer.global_step, False, ends_now(trainer)

@@ -47,6 +47,15 @@ class Preparable(Protocol):
 
 
 @runtime_checkable
+class Identified(Protocol):
+    """A dataset that is made of something which may change under the same configuration."""
+
+    def content_id(self) -> str:
+        """What identifies that: the same text for the same content."""
+        ...
+
+
+@runtime_checkable
 class Divisible(Protocol):
     """A stream of examples that several devices share, each taking its part."""
 

@@ -11,6 +11,8 @@ has room for them.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -135,6 +137,10 @@ class TextDataset:
     def directory(self) -> Path:
         """Where the cache of the tokens is, or will be."""
         return cache_directory(self._cache_dir, "text", self._key)
+
+    def content_id(self) -> str:
+        """What identifies the texts: files by their names, sizes and times, a dataset of the hub by its revision."""
+        return hashlib.sha256(json.dumps(self._rule.key()).encode()).hexdigest()[:16]
 
     def is_prepared(self) -> bool:
         """Whether all is in the cache."""

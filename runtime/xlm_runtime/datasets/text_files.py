@@ -6,6 +6,7 @@ A row is read in two steps, so that a row that another process takes need not be
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
 import json
@@ -104,9 +105,10 @@ def _decoded(place: Place, raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
+        encoding = "utf-16" if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "latin1"
         raise DataError(
             f"{place}: not UTF-8: byte 0x{raw[error.start]:02x} at place {error.start} of the row. Convert the file: "
-            "iconv -f latin1 -t utf-8 FILE"
+            f"iconv -f {encoding} -t utf-8 FILE"
         ) from error
 
 
@@ -203,7 +205,9 @@ def _parquet_rows(file: Path, how: Reading, start: int) -> Iterator[tuple[int, d
             rows = (row for batch in batches for row in batch.to_pylist())
             yield from islice(enumerate(rows, passed + 1), start - passed, None)
     except pyarrow.ArrowException as error:
-        raise DataError(f"{file} cannot be read as parquet: {error}. Make it again, or leave it out.") from error
+        raise DataError(
+            f"{file} cannot be read as parquet: {str(error).rstrip(' .')}. Make it again, or leave it out."
+        ) from error
 
 
 def _as_it_is(place: Place, raw: dict[str, Any], how: Reading) -> dict[str, Any]:
@@ -213,9 +217,12 @@ def _as_it_is(place: Place, raw: dict[str, Any], how: Reading) -> dict[str, Any]
 def check_column(file: str, columns: Sequence[str], how: Reading) -> None:
     """Raise a DataError if a table lacks the column of the text; a preprocess function sees to its own columns."""
     if how.column not in columns and not how.all_columns:
+        if not columns:
+            raise DataError(f"{file} is empty: expected a table with a column {how.column!r}. Leave it out.")
+        near = did_you_mean(how.column, columns)
         raise DataError(
-            f"{file} has no column {how.column!r}; it has {', '.join(map(repr, columns)) or 'none'}. "
-            f"{did_you_mean(how.column, columns)} Set dataset.column."
+            f"{file} has no column {how.column!r}; it has {', '.join(map(repr, columns))}. "
+            f"{near}{' ' if near else ''}Set dataset.column."
         )
 
 

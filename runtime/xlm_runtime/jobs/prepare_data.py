@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from omegaconf import DictConfig
@@ -12,11 +13,23 @@ from xlm_runtime.datasets import Preparable
 from xlm_runtime.datasets.text_progress import Report
 from xlm_runtime.jobs._console import make_console
 from xlm_runtime.jobs._quiet import quiet
+from xlm_runtime.signals import at_once, requeue, say_last
 
 
 def run(cfg: DictConfig) -> None:
     """Prepare what is not there yet; say what there is, and where."""
     quiet()
+    with at_once(_last_words):
+        _prepare(cfg)
+
+
+def _last_words(number: int) -> None:
+    name = signal.Signals(number).name
+    asked = f" {requeue()}" if name == "SIGUSR1" else ""
+    say_last(f"Stopped at once by {name}. What is prepared whole is kept; the same command prepares the rest.{asked}")
+
+
+def _prepare(cfg: DictConfig) -> None:
     tokenizer = build_tokenizer(cfg)
     dataset = build_dataset(cfg, tokenizer)
     print(f"tokenizer: {len(tokenizer):,} tokens", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,17 @@ from omegaconf import DictConfig
 
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
-from xlm_runtime.curves import last_validation
 from xlm_runtime.faults import plain_memory_faults
 from xlm_runtime.files import remove_unfinished
+from xlm_runtime.jobs._ends import already_finished, conclude, nothing_left
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.kept_command import KeepCommand
+from xlm_runtime.kept_data import KeepData, changed_data
 from xlm_runtime.kept_tokenizer import KeepTokenizer, check_same
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.provenance import overrides
 from xlm_runtime.report.run_report import report_after
-from xlm_runtime.signals import Stopped, at_once, requeue
+from xlm_runtime.signals import Stopped, at_once, requeue, say_last
 from xlm_runtime.trainer import check_monitored, end_at_whole_steps, leave_at_once, plain_exits, writes_nothing
 
 
@@ -36,36 +37,47 @@ def run(cfg: DictConfig) -> float | None:
     """
     quiet()
     run_dir = Path(cfg.run_dir)
+    with ExitStack() as before_the_fit:  # which may take long: data are prepared
+        before_the_fit.enter_context(at_once(lambda number: _ended_before_the_fit(number, run_dir)))
+        return _run(cfg, run_dir, before_the_fit)
+
+
+def _run(cfg: DictConfig, run_dir: Path, before_the_fit: ExitStack) -> float | None:
     opened = runs.open_run(run_dir, cfg)
     if opened.finished:
-        _already_finished(run_dir, opened.finished)
+        already_finished(run_dir, opened.finished)
         return _number(opened.finished["metrics"].get(cfg.monitor.metric))
+    contents = checkpoint.read(opened.last, checkpoint.BEGIN_AGAIN, mapped=True) if opened.last else {}
+    begun = int(contents.get("global_step", 0))
+    if (last := nothing_left(run_dir, cfg, opened, contents)) is not None:
+        return _number(last.get(cfg.monitor.metric))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = build_parts(cfg, run_dir)
-    begun = 0
     if opened.last is not None:
-        contents = checkpoint.read(opened.last, checkpoint.BEGIN_AGAIN)
         check_same(parts.tokenizer, contents, opened.last)
-        begun = int(contents["global_step"])
-        del contents
+    remarks = [*opened.remarks, changed_data(parts.datamodule.dataset, contents)]
+    del contents
     _check_prediction(parts)
     trainer = build_trainer(cfg)
-    vars(trainer)["callbacks"][:0] = [KeepTokenizer(parts.tokenizer), KeepCommand(overrides())]
+    kept = [KeepTokenizer(parts.tokenizer), KeepCommand(overrides()), KeepData(parts.datamodule.dataset)]
+    vars(trainer)["callbacks"][:0] = kept
     check_monitored(trainer, parts.harness.logged())
     end_at_whole_steps(trainer)
     metrics: dict[str, float] = {}
-    with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0), _alone(trainer, run_dir):
+    ours = False  # not where another first command has come into the directory at the same moment
+    with runs.removed_if_it_never_ran(run_dir, lambda: trainer.global_step > 0 or not ours), _alone(trainer, run_dir):
+        ours = True
         if trainer.is_global_zero:
-            print("\n".join(opened.remarks), end="\n" if opened.remarks else "", flush=True)
+            print("".join(f"{remark}\n" for remark in remarks if remark), end="", flush=True)
         try:
             with plain_exits(trainer), plain_memory_faults(cfg, "batch_size", "eval_batch_size"):
-                _fit(parts, trainer, run_dir, opened.last, begun)
+                _fit(parts, trainer, run_dir, opened.last, begun, before_the_fit)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_interrupted(trainer, run_dir)) from None
         except Stopped as stopped:
             _stopped(stopped, trainer, run_dir)
         else:
-            metrics = _conclude(trainer, run_dir, begun)
+            metrics = conclude(trainer, run_dir, begun)
         finally:  # also of a run that fails
             if trainer.is_global_zero and not writes_nothing(trainer) and trainer.global_step > 0:
                 report_after(run_dir, curves=True)
@@ -88,15 +100,6 @@ def _alone(trainer: pl.Trainer, run_dir: Path) -> Iterator[None]:
         yield
 
 
-@rank_zero_only
-def _already_finished(run_dir: Path, end: dict[str, Any]) -> None:
-    values = ", ".join(f"{name} {value:.4f}" for name, value in end["metrics"].items())
-    print(
-        f"{run_dir} is finished: step {end['step']}{', ' if values else ''}{values}. Nothing was done: a larger "
-        "trainer.max_steps trains on, another job_name begins anew."
-    )
-
-
 def _check_prediction(parts: Parts) -> None:
     """Let the predictor look at a batch of one: what it refuses would else end the run at its first validation."""
     collate = parts.datamodule.collators.get(LoaderKind.PREDICTION)
@@ -105,7 +108,7 @@ def _check_prediction(parts: Parts) -> None:
         check(collate([parts.datamodule.first_training_example()]))  # of the split that every run has
 
 
-def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None, begun: int) -> None:
+def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None, begun: int, before: ExitStack) -> None:
     if not writes_nothing(trainer) and trainer.is_global_zero:
         if last is None:
             runs.save_config(run_dir, parts.cfg)
@@ -113,8 +116,9 @@ def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None, be
             vars(trainer)["callbacks"].append(_SaveConfig(run_dir, parts.cfg))
     if trainer.is_global_zero:
         _introduce(parts, trainer, begun)
+    before.close()
     # Processes start here, and wait for one another before the first step: one that went alone would leave the others.
-    with at_once(lambda number: leave_at_once(trainer, _at_once(number, trainer, run_dir))):
+    with at_once(lambda number: leave_at_once(trainer, _at_once(number, trainer.is_global_zero, run_dir))):
         checkpoint_path = str(last) if last else None
         trainer.fit(parts.harness, datamodule=parts.datamodule, ckpt_path=checkpoint_path, weights_only=True)
 
@@ -137,22 +141,27 @@ def _interrupted(trainer: pl.Trainer, run_dir: Path) -> str:
     return f"Interrupted at step {trainer.global_step}. {_remark(run_dir)}"
 
 
-def _at_once(number: int, trainer: pl.Trainer, run_dir: Path) -> str:
+def _at_once(number: int, first: bool, run_dir: Path) -> str:
     name = signal.Signals(number).name
-    return f"Stopped at once by {name}. {_remark(run_dir)}{_requeued(name, trainer)}"
+    return f"Stopped at once by {name}. {_remark(run_dir)}{_requeued(name, first)}"
+
+
+@rank_zero_only
+def _ended_before_the_fit(number: int, run_dir: Path) -> None:
+    say_last(_at_once(number, True, run_dir))
 
 
 def _stopped(stopped: Stopped, trainer: pl.Trainer, run_dir: Path) -> None:
     if trainer.is_global_zero:
         words = f"Stopped by {stopped} at step {stopped.step}; saved. {_remark(run_dir)}"
-        print(words + _requeued(str(stopped), trainer), file=sys.stderr, flush=True)
+        print(words + _requeued(str(stopped), True), file=sys.stderr, flush=True)
     if str(stopped) == "SIGINT":
         sys.exit(130)
 
 
-def _requeued(name: str, trainer: pl.Trainer) -> str:
+def _requeued(name: str, first: bool) -> str:
     """What came of asking SLURM for another go, as the first process does after SIGUSR1."""
-    return f" {requeue()}" if name == "SIGUSR1" and trainer.is_global_zero else ""
+    return f" {requeue()}" if name == "SIGUSR1" and first else ""
 
 
 def _remark(run_dir: Path) -> str:
@@ -171,20 +180,3 @@ def _introduce(parts: Parts, trainer: pl.Trainer, begun: int) -> None:
     }
     for name, value in rows.items():
         print(f"{name:>7}  {value}", flush=True)
-
-
-def _conclude(trainer: pl.Trainer, run_dir: Path, begun: int) -> dict[str, float]:
-    """Note the end and say it; returns the metrics of the last validation."""
-    metrics = {
-        name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if not name.startswith("train/")
-    }
-    if not metrics and trainer.global_step == begun:  # killed between its last checkpoint and this, or nothing to do
-        metrics = last_validation(run_dir)
-    if not trainer.is_global_zero:
-        return metrics
-    best = checkpoint.find(run_dir, ("best",))
-    if not writes_nothing(trainer):
-        runs.save_end(run_dir, trainer.global_step, metrics)
-    values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation was run"
-    print(f"finished at step {trainer.global_step}: {values}" + (f"; best checkpoint {best}" if best else ""))
-    return metrics
