@@ -107,7 +107,8 @@ def test_pickled_objects_are_never_loaded(trained: Path, xlm: Run, content: str)
     torch.save(Trap() if content == "a trap" else {"state_dict": {}, "xlm": Trap()}, trained / BEST)
     for words in (["job_name=demo"], [f"ckpt_path={BEST}"]):
         xlm("job_type=eval", *words).refused(BEST, "more than tensors and plain types", "not loaded")
-    shutil.copy(trained / BEST, trained / LAST)
+    for name in (LAST, (trained / LAST).with_name("previous.ckpt")):
+        shutil.copy(trained / BEST, trained / name)
     xlm(EXPERIMENT, "job_name=demo", "trainer.max_steps=4").refused(LAST, "not loaded")
     assert not (trained / "sprung").exists()
 

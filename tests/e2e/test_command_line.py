@@ -161,9 +161,9 @@ def test_a_sweep_makes_one_directory_a_job(project: Path, xlm: Run, words: list[
     assert sorted(path.name for path in project.iterdir()) == ["my_model", "runs", "xlm_models.json"]
 
 
-def test_a_sweep_stops_at_a_job_that_is_refused(project: Path, xlm: Run) -> None:
-    xlm("-m", "batch_size=0,4", EXPERIMENT).refused("batch_size is 0")
-    assert [path.name for path in (project / "runs/default").iterdir()] == ["multirun.yaml"]
+def test_a_sweep_goes_on_behind_a_job_that_is_refused(project: Path, xlm: Run) -> None:
+    xlm("-m", "batch_size=0,4", EXPERIMENT).refused("batch_size is 0", "1 job(s) of this sweep failed", "batch_size=0")
+    assert sorted(path.name for path in (project / "runs/default").iterdir()) == ["batch_size=4", "multirun.yaml"]
 
 
 def test_a_sweep_over_a_saved_run(project: Path, xlm: Run) -> None:
