@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--data", choices=DATA, default="star")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("words", nargs="*")
     arguments = parser.parse_args()
@@ -166,6 +166,8 @@ def main() -> None:
             seconds = draw.uniform(0, 4) if starting else draw.uniform(0, 0.6)
             printed = kill_once(directory, "killed", words, seconds, starting)
             steps = [line.split()[1] for line in printed.splitlines() if line.startswith("step ")]
+            if not starting and not steps:
+                sys.exit(f"The run had ended before {arguments.kills} kills: give more --steps than {arguments.steps}.")
             print(f"kill {kill + 1}: {'while starting' if starting else f'behind step {steps[-1]}'}", flush=True)
         to_the_end(directory, "killed", words)
         found = compare(directory / "runs" / "whole", directory / "runs" / "killed")
