@@ -6,6 +6,7 @@ front, so that no two are alike.
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def load_and_train(corpus: str, options: list[str], repeats: int) -> dict[str, A
     discovery.activate(discovery.discover().models)
     sizes = [f"batch_size={BATCH}", f"dataset.block_size={BLOCK}", "trainer.accelerator=cpu", *TRAINING]
     parts = build_parts(config.compose(["experiment=text_arlm", f"dataset.path={corpus}", *sizes, *options]))
-    batches = iter(parts.datamodule.train_dataloader())
+    batches = chain.from_iterable(repeat(parts.datamodule.train_dataloader()))  # epoch after epoch
     optimizer = parts.harness.configure_optimizers()["optimizer"]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     batch: Any = None

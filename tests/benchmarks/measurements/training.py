@@ -2,7 +2,7 @@
 
 Both run in one process and in turn: after every segment of steps of ``trainer.fit``, a callback runs as many steps
 of the bare loop on its own copy of model, optimizer and loader, then lets training go on. Both see the same
-batches from the same seeds, so the weights must be equal to the bit at the end, or the measurement is void.
+batches from the same seeds, so the weights must be equal at the end, but for rounding, or the measurement is void.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def measure(settings: Settings) -> list[Result]:
 def train_both_ways(
     overrides: list[str], segment: int, segments: int, accelerator: str, precision: str
 ) -> dict[str, Any]:
-    """The times of each counted segment, ours and bare; on a processor the weights must be equal at the end."""
+    """The times of each counted segment, ours and bare; on a processor the weights must be equal at the end, but for rounding."""
     import lightning.pytorch as pl
     import torch
 
@@ -172,9 +172,11 @@ def train_both_ways(
     trainer.callbacks.append(turns)
     trainer.fit(parts.harness, datamodule=parts.datamodule, weights_only=True)
     pairs = zip(parts.harness.named_parameters(), other.harness.parameters(), strict=True)
-    difference = {name: float((ours.cpu() - bare.cpu()).abs().max()) for (name, ours), bare in pairs}
-    if accelerator == "cpu":  # a GPU adds in an order of its own
-        assert not any(difference.values()), f"{difference}: the two loops did not do the same work"
+    difference = {
+        name: float((ours.detach() - bare.detach().to(ours.device)).abs().max()) for (name, ours), bare in pairs
+    }
+    if accelerator == "cpu":  # a GPU adds in an order of its own; and some processors round a norm in one of two ways
+        assert max(difference.values()) < 1e-5, f"{difference}: the two loops did not do the same work"
     return {
         "ours": turns.ours[warm_up:],
         "bare": turns.theirs[warm_up:],
