@@ -16,7 +16,8 @@ XlmError
 ├── CheckpointError                checkpoints and run directories
 ├── TrainingError                  a run that cannot go on
 │   ├── NonFiniteError             a loss, a gradient or a weight that is not finite
-│   └── OutOfMemoryError           a batch that does not fit into memory
+│   ├── OutOfMemoryError           a batch that does not fit into memory
+│   └── LostProcessError           one of several processes that has ended, and is missed by the others
 └── ScaffoldError                  making a new model repository
 
 Each message says what was found and where, what was expected, and what to do. The command line prints
@@ -97,6 +98,10 @@ class NonFiniteError(TrainingError):
 
 class OutOfMemoryError(TrainingError):
     """A batch does not fit into memory."""
+
+
+class LostProcessError(TrainingError):
+    """One of several processes of a run has ended, and the others cannot go on without it."""
 
 
 class DiskFullError(XlmError):

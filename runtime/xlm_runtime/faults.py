@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.distributed as dist
 from omegaconf import DictConfig
 
-from xlm_runtime.errors import OutOfMemoryError
+from xlm_runtime.errors import LostProcessError, OutOfMemoryError
 
 _REMEDIES = {
     "batch_size": (
@@ -38,6 +39,35 @@ def plain_memory_faults(cfg: DictConfig, *keys: str) -> Iterator[None]:
             raise
         words = ", ".join(f"{key} is {cfg[key]}" for key in keys)
         raise OutOfMemoryError(f"Out of memory: {words}. {_REMEDIES[keys[0]]}\n({_first_sentence(error)})") from error
+
+
+@contextmanager
+def plain_lost_processes(processes: int, remark: Callable[[], str]) -> Iterator[None]:
+    """Say that another process of the run has ended, where this one has found the connection to it broken.
+
+    Args:
+        processes: of the run.
+        remark: how to go on.
+
+    Raises:
+        LostProcessError: in the place of what torch raises.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if processes == 1 or not _is_of_connection(error):
+            raise
+        raise LostProcessError(
+            f"Another process of this run has ended, and the others cannot go on without it: what it said stands "
+            f"above, or it was killed from outside, as for want of memory. {remark()}\n({_first_sentence(error)})"
+        ) from error
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    # NCCL and the store have classes for it, gloo has not.
+    return isinstance(error, dist.DistError) or bool(
+        re.search(r"/gloo/|Connection (closed|reset|refused)|Broken pipe|Socket closed", str(error))
+    )
 
 
 def _is_of_memory(error: RuntimeError) -> bool:

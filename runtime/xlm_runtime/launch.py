@@ -28,6 +28,7 @@ from xlm_runtime.jobs import JOBS, ON_FILES, ON_SAVED_RUNS
 from xlm_runtime.jobs._quiet import quiet
 from xlm_runtime.locate import locate
 from xlm_runtime.saved_config import as_additions, last_value, saved_config
+from xlm_runtime.signals import Stopped
 from xlm_runtime.startup import libraries_are_loaded
 
 T = TypeVar("T")
@@ -190,6 +191,9 @@ def _hydra(
                 from xlm_runtime.report.run_report import report_of_run  # not for jobs that need no pages
 
                 report_of_run(Path(cfg.run_dir))
+        except Stopped as stopped:
+            if os.getpid() == process:  # a launcher of Hydra's waits for the result of what it has started
+                _exit_stopped(stopped)
         except XlmError as error:
             stop(error)
         except (HydraException, OmegaConfBaseException) as error:
@@ -212,6 +216,13 @@ def _hydra(
             raise config.explain(error, overrides, saved_file) from error
     if failed:
         _end_with(failed)
+
+
+def _exit_stopped(stopped: Stopped) -> NoReturn:
+    """Exit where a signal has ended a job, which is saved: with it ends the sweep that it may be one of."""
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        print("With it ends the sweep: the same command goes on with all of its jobs.", file=sys.stderr)
+    sys.exit(130 if str(stopped) == "SIGINT" else 0)
 
 
 def _job_name(overrides: Sequence[str]) -> str:

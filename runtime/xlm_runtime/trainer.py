@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import lightning.pytorch as pl
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from xlm_runtime.errors import ConfigError, did_you_mean
+from xlm_runtime.errors import ConfigError, LostProcessError, did_you_mean
 from xlm_runtime.signals import say_last
 
 
@@ -90,6 +94,30 @@ def leave_at_once(trainer: pl.Trainer, words: str) -> None:
         trainer.strategy.launcher.kill(signal.SIGKILL)
     if trainer.is_global_zero:
         say_last(words)
+
+
+def starts_processes(trainer: pl.Trainer) -> bool:
+    """Whether this process starts the others of the run itself; no launcher, such as torchrun, has."""
+    launcher = trainer.strategy.launcher
+    return (
+        isinstance(launcher, _SubprocessScriptLauncher)
+        and not launcher.cluster_environment.creates_processes_externally
+        and trainer.is_global_zero
+    )
+
+
+def leave_if_one_is_lost(trainer: pl.Trainer, words: Callable[[], str]) -> None:
+    """Let the run end with these words where one of the processes that this one has started has failed, and this one
+    hangs. Lightning kills all of them after some seconds, and says nothing.
+    """
+
+    def end() -> None:
+        leave_at_once(trainer, words())
+        os._exit(LostProcessError.exit_code)
+
+    for thread in threading.enumerate():
+        if isinstance(thread, _ChildProcessObserver):
+            thread._terminate_all = end  # type: ignore[method-assign]
 
 
 def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:

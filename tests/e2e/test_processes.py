@@ -169,6 +169,53 @@ def test_every_process_stops_at_the_same_step_and_soon_where_steps_are_long(plac
         assert int(step) < 10
 
 
+LOST = """\
+import os
+import signal
+import time
+
+import lightning.pytorch as pl
+
+
+class Lost(pl.Callback):
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_step == 7:
+            if trainer.global_rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(self.seconds)
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "Another process of this run has ended, and the others cannot go on without it"),
+        (90, "Another process of this run has ended, and the others are ended with it"),  # it hangs, as NCCL does
+    ],
+    ids=["connection", "hanging"],
+)
+def test_a_process_that_is_killed_ends_the_others(place: Path, seconds: int, words: str) -> None:
+    (place / "lost_process.py").write_text(LOST, encoding="utf-8")
+    name = f"lost-{seconds}"
+    command = [place / "xlm", *STAR, *WORDS, *together("ddp"), f"job_name={name}", "trainer.max_steps=20"]
+    command += [f"+callbacks.lost={{_target_: lost_process.Lost, seconds: {seconds}}}"]
+    environment = os.environ | {"PYTHONPATH": str(place), "XLM_CACHE_DIR": str(place / "cache")}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=80, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("Error") == 1 and words in done.stderr, done.stderr
+    assert f"The same command continues from runs/{name}/checkpoints/last.ckpt." in done.stderr
+    assert (place / "runs" / name / "checkpoints/last.ckpt").is_file()
+
+
+def test_an_error_that_all_processes_have_is_said_once(place: Path) -> None:
+    with pytest.raises(AssertionError, match="Not finite at step") as caught:
+        train(place, "not-finite", *together("ddp"), "trainer.max_steps=8", "optimizer.lr=1e30")
+    assert str(caught.value).count("Error: ") == 1
+
+
 def test_a_signal_before_the_first_step_ends_all_processes(place: Path) -> None:
     # No quick start here: the second process would be one of the server's, which nobody could kill.
     command = [sys.executable, "-m", "xlm_runtime.cli", *STAR, *WORDS, *together("ddp"), "job_name=unbegun"]

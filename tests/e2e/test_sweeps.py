@@ -119,3 +119,31 @@ def test_a_saved_run_that_fails_does_not_end_a_sweep(project: Path, xlm: Run) ->
     done = xlm("-m", "job_type=eval", "job_name=a,b")
     done.refused("There is no run in runs/a", "1 job(s) of this sweep failed", "above: job_name=a.")
     assert (project / "runs/b/metrics-test.json").is_file()
+
+
+ASKED = """\
+import os
+import signal
+
+import lightning.pytorch as pl
+
+
+class Asked(pl.Callback):
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_ends_the_sweep_and_the_same_command_trains_what_is_left(project: Path, xlm_process: Run) -> None:
+    write(project / "asked.py", ASKED)
+    words = ("-m", "job_name=sweep", EXPERIMENT, "seed=1,2", "batch_size=2")
+    asked = ("+callbacks.asked={_target_: asked.Asked}",)
+    done = xlm_process(*words, *asked, PYTHONPATH=str(project))
+    assert done.code == 0
+    assert "Stopped by SIGTERM at step 1; saved. The same command continues" in done.err
+    assert "With it ends the sweep" in done.err
+    assert not (project / "runs/sweep/seed=2").exists()
+    xlm_process(*words).done()
+    ends = [json.loads(file.read_text(encoding="utf-8"))["step"] for file in project.glob("runs/sweep/*/finished.json")]
+    assert ends == [2, 2]

@@ -70,6 +70,11 @@ def test_splits_of_their_own_take_no_share(tmp_path: Path) -> None:
         data["test"]
 
 
+def test_a_split_of_another_name_may_stand_beside_those_that_are_played(corpus: Path, tmp_path: Path) -> None:
+    own = {"train": str(corpus), "val_long": str(corpus), "other": str(corpus)}
+    assert dataset(own, tmp_path / "cache", shares={"val": None, "test": 0.1}).splits == (*own, "test")
+
+
 def test_empty_documents_are_left_out_and_counted(tmp_path: Path) -> None:
     data = dataset(write(tmp_path / "a.jsonl", ["", "x", ""]), tmp_path / "cache", shares={})
     assert data.prepared["train"]["documents"] == 1 and data.prepared["train"]["empty"] == 2
@@ -84,6 +89,8 @@ def test_empty_documents_are_left_out_and_counted(tmp_path: Path) -> None:
         ({"shares": {"val": "few"}}, "dataset.shares"),
         ({"path": None}, "dataset.path and dataset.name are both empty"),
         ({"path": {"val": "{file}"}}, "splits are val; expected 'train'"),
+        ({"path": {"train": "{file}", "vall": "{file}"}}, "split 'vall' has a source.*Did you mean 'val'"),
+        ({"path": {"train": "{file}", "validation": "{file}"}}, "Did you mean 'val'.*dataset.shares.val=null"),
         ({"path": None, "name": "{directory}"}, "on this machine: set dataset.path"),
         ({"layout": "dense"}, "dataset.layout is 'dense'; expected one of: packed, padded"),
         ({"sample_by": "word"}, "dataset.sample_by"),

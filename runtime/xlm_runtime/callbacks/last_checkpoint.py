@@ -17,6 +17,7 @@ from xlm_runtime.trainer import (
     count_steps,
     ends_now,
     leave_at_once,
+    leave_if_one_is_lost,
     leave_signals_to_us,
     validates_now,
     what_ended,
@@ -58,6 +59,7 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = self._step = self._asked_step = trainer.global_step
         self._ask_step, self._asked = self._step + 1, time.monotonic()
         self._listener.start(lambda number: self._last_words(trainer, number))
+        leave_if_one_is_lost(trainer, self._lost)
         leave_signals_to_us(trainer)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -105,9 +107,14 @@ class LastCheckpoint(Checkpoint):
             self._listener.stop()
 
     def _last_words(self, trainer: pl.Trainer, number: int) -> None:
+        leave_at_once(trainer, f"Stopped at once by a second signal, {signal.Signals(number).name}. {self._rest()}")
+
+    def _lost(self) -> str:
+        return f"Error: Another process of this run has ended, and the others are ended with it. {self._rest()}"
+
+    def _rest(self) -> str:
         found = self.file.exists()
-        rest = f"The same command continues from {self.file}." if found else "No checkpoint was saved yet."
-        leave_at_once(trainer, f"Stopped at once by a second signal, {signal.Signals(number).name}. {rest}")
+        return f"The same command continues from {self.file}." if found else "No checkpoint was saved yet."
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         number = self._listener.received

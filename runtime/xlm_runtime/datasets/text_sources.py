@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from xlm_runtime.datasets.text_files import Place, Reading, check_column, find_files, parse_row, raw_rows
-from xlm_runtime.errors import ConfigError, DataError
+from xlm_runtime.errors import ConfigError, DataError, did_you_mean
 
 Position = dict[str, Any]  # plain values: it is saved in checkpoints
 START: Position = {}
@@ -189,6 +189,7 @@ class Splits:
             )
         if "train" not in own:
             raise ConfigError(f"The dataset's splits are {', '.join(own) or 'none'}; expected 'train' among them.")
+        _check_names(own, self.shares)
         self.seed = seed
 
     @property
@@ -214,6 +215,18 @@ class Splits:
 
     def key(self) -> Any:
         return {"own": {split: source.key() for split, source in self.own.items()}, "shares": self.shares}
+
+
+def _check_names(own: Mapping[str, Source], shares: Mapping[str, float]) -> None:
+    """Refuse a source whose split's name is nearly that of a share: it would be prepared, and never read."""
+    for split in own:
+        near = [share for share in shares if split.startswith(share) or did_you_mean(split, [share])]
+        if near:
+            raise ConfigError(
+                f"The dataset's split {split!r} has a source of its own, and {near[0]!r} would be a share of the "
+                f"training documents (dataset.shares). Did you mean {near[0]!r}? If both are meant, set "
+                f"dataset.shares.{near[0]}=null, and name the split that is to be read in datamodule.splits."
+            )
 
 
 def make_splits(

@@ -15,7 +15,9 @@ from omegaconf import DictConfig
 
 from xlm_runtime import checkpoint, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
-from xlm_runtime.faults import plain_memory_faults
+from xlm_runtime.errors import LostProcessError
+from xlm_runtime.exits import speak_with_one_voice
+from xlm_runtime.faults import plain_lost_processes, plain_memory_faults
 from xlm_runtime.files import remove_unfinished
 from xlm_runtime.jobs._ends import already_finished, conclude, nothing_left
 from xlm_runtime.jobs._quiet import quiet
@@ -26,7 +28,14 @@ from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.provenance import overrides
 from xlm_runtime.report.run_report import report_after
 from xlm_runtime.signals import Stopped, at_once, requeue, say_last
-from xlm_runtime.trainer import check_monitored, end_at_whole_steps, leave_at_once, plain_exits, writes_nothing
+from xlm_runtime.trainer import (
+    check_monitored,
+    end_at_whole_steps,
+    leave_at_once,
+    plain_exits,
+    starts_processes,
+    writes_nothing,
+)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -34,6 +43,9 @@ def run(cfg: DictConfig) -> float | None:
 
     Returns:
         The monitored metric at the end, where it was computed.
+
+    Raises:
+        Stopped: a signal has asked for it; the run is saved, and that is said.
     """
     quiet()
     run_dir = Path(cfg.run_dir)
@@ -59,6 +71,8 @@ def _run(cfg: DictConfig, run_dir: Path, before_the_fit: ExitStack) -> float | N
     del contents
     _check_prediction(parts)
     trainer = build_trainer(cfg)
+    if trainer.is_global_zero:
+        speak_with_one_voice(several=starts_processes(trainer))
     kept = [KeepTokenizer(parts.tokenizer), KeepCommand(overrides()), KeepData(parts.datamodule.dataset)]
     vars(trainer)["callbacks"][:0] = kept
     check_monitored(trainer, parts.harness.logged())
@@ -70,12 +84,21 @@ def _run(cfg: DictConfig, run_dir: Path, before_the_fit: ExitStack) -> float | N
         if trainer.is_global_zero:
             print("".join(f"{remark}\n" for remark in remarks if remark), end="", flush=True)
         try:
-            with plain_exits(trainer), plain_memory_faults(cfg, "batch_size", "eval_batch_size"):
+            with (
+                plain_exits(trainer),
+                plain_memory_faults(cfg, "batch_size", "eval_batch_size"),
+                plain_lost_processes(trainer.world_size, lambda: _remark(run_dir)),
+            ):
                 _fit(parts, trainer, run_dir, opened.last, begun, before_the_fit)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_interrupted(trainer, run_dir)) from None
         except Stopped as stopped:
-            _stopped(stopped, trainer, run_dir)
+            _say_stopped(stopped, trainer, run_dir)
+            raise
+        except LostProcessError:
+            if trainer.is_global_zero:
+                raise
+            sys.exit(LostProcessError.exit_code)  # the first process says it, unless it is the lost one
         else:
             metrics = conclude(trainer, run_dir, begun)
         finally:  # also of a run that fails
@@ -151,12 +174,10 @@ def _ended_before_the_fit(number: int, run_dir: Path) -> None:
     say_last(_at_once(number, True, run_dir))
 
 
-def _stopped(stopped: Stopped, trainer: pl.Trainer, run_dir: Path) -> None:
+def _say_stopped(stopped: Stopped, trainer: pl.Trainer, run_dir: Path) -> None:
     if trainer.is_global_zero:
         words = f"Stopped by {stopped} at step {stopped.step}; saved. {_remark(run_dir)}"
         print(words + _requeued(str(stopped), True), file=sys.stderr, flush=True)
-    if str(stopped) == "SIGINT":
-        sys.exit(130)
 
 
 def _requeued(name: str, first: bool) -> str:
