@@ -74,9 +74,14 @@ def _draw(curves: Mapping[str, Series], title: str, image: Path) -> None:
 
     columns = min(_COLUMNS, len(curves))
     rows = math.ceil(len(curves) / columns)
-    figure = Figure(figsize=(4.2 * columns, 2.8 * rows + 0.4), layout="constrained")
+    width, height = 4.2 * columns, 2.8 * rows + 0.4
+    figure = Figure(figsize=(width, height))
     canvas = FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(title, y=1 - 0.08 / height, va="top")
+    # In inches, with room for every label: matplotlib's own layouts draw all of it once more, to measure.
+    figure.subplots_adjust(
+        left=0.6 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.7 / height, wspace=0.22, hspace=0.36
+    )
     for place, (metric, series) in enumerate(curves.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
         for part, points in series.items():
