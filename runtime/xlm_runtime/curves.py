@@ -91,10 +91,11 @@ def _draw(curves: Mapping[str, Series], title: str, image: Path) -> None:
         axes.set_title(metric, fontsize=10)
         axes.set_xlabel("step", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if len(series) > 1:
             axes.legend(fontsize=8, frameon=False)
     with whole_file(image) as stream:
-        canvas.print_png(stream)  # type: ignore[no-untyped-call]
+        canvas.print_png(stream, pil_kwargs={"compress_level": 1})  # type: ignore[no-untyped-call]

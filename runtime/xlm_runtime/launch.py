@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -238,9 +239,14 @@ def _hydra_environment(arguments: Sequence[str]) -> Iterator[None]:
     argv, variable = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [argv[0], *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Hydra composes everything twice, the first time to see whether hydra.mode stands in it; -m says the same.
+    get_mode = Hydra.get_mode
+    if not any(word.lstrip("+").startswith("hydra.mode=") for word in arguments):
+        Hydra.get_mode = lambda *args, **kwargs: None  # type: ignore[method-assign]
     try:
         yield
     finally:
+        Hydra.get_mode = get_mode  # type: ignore[method-assign]
         sys.argv = argv
         if variable is None:
             del os.environ["HYDRA_FULL_ERROR"]

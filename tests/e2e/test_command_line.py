@@ -8,8 +8,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.hydra import Hydra
+from omegaconf import DictConfig
 from outcomes import Run
 from tiny_models import make_model, register, write
 
@@ -159,6 +162,24 @@ def test_a_sweep_makes_one_directory_a_job(project: Path, xlm: Run, words: list[
     assert len(list((project / "runs").rglob("config.yaml"))) == 2
     assert (project / "runs/sweep/multirun.yaml").is_file()
     assert sorted(path.name for path in project.iterdir()) == ["my_model", "runs", "xlm_models.json"]
+
+
+def test_a_configuration_is_composed_once(project: Path, xlm: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    composed: list[str] = []
+    compose = Hydra.compose_config
+
+    def count(self: Hydra, config_name: str | None, *args: Any, **kwargs: Any) -> DictConfig:
+        composed.append(str(config_name))
+        return compose(self, config_name, *args, **kwargs)
+
+    monkeypatch.setattr(Hydra, "compose_config", count)
+    xlm("job_name=once", EXPERIMENT).done()
+    assert composed == ["config"]
+
+
+def test_hydra_may_be_told_its_mode_as_a_key(project: Path, xlm: Run) -> None:
+    xlm("job_name=sweep", EXPERIMENT, "seed=1,2", "hydra.mode=MULTIRUN").done()
+    assert len(list((project / "runs/sweep").glob("seed=*/config.yaml"))) == 2
 
 
 def test_a_sweep_goes_on_behind_a_job_that_is_refused(project: Path, xlm: Run) -> None:

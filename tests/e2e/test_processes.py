@@ -31,15 +31,15 @@ WORDS = (
 )
 STAR = ("experiment=star_easy_arlm", "dataset.sizes={train: 100, val: 11, test: 7}")
 STRATEGIES = ("ddp", "fsdp")
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-TORCHRUN += ["-m", "xlm_runtime.cli"]
+TORCHRUN = ["./torchrun", "--nproc-per-node=2", "--standalone", "-m", "xlm_runtime.cli"]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, program: str) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Path:
     """A directory from which ARLM is found, and in which the runs of this file stand."""
     directory = tmp_path_factory.mktemp("processes")
-    (directory / "xlm").symlink_to(program)
+    for name in ("xlm", "torchrun"):
+        (directory / name).symlink_to(programs / name)
     killed.prepare(directory)
     killed.register(directory, "arlm", "ilm", "mdlm")
     return directory
