@@ -1,4 +1,7 @@
-"""The command that trained a model, in its checkpoint and in what is exported of it: others can train it again."""
+"""The command that trained a model, in its checkpoint and in what is exported of it: others can train it again.
+
+Of a continued run, a checkpoint keeps the words of the last command.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-
 from xlm_runtime import checkpoint, exported
 
 KEY = "xlm_command"
-
-
-class KeepCommand(pl.Callback):
-    """Puts the words of the command line into every checkpoint; of a continued run, those of the last command."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        self._words = list(words)
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint[KEY] = self._words
 
 
 def command_of(path: Path) -> list[str]:

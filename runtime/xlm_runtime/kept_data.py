@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import lightning.pytorch as pl
-
 from xlm_runtime.datasets import Identified
 
 KEY = "xlm_data"
 
 
-class KeepData(pl.Callback):
-    """Puts what identifies the dataset's content into every checkpoint."""
-
-    def __init__(self, dataset: Any) -> None:
-        self._content = dataset.content_id() if isinstance(dataset, Identified) else None
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        if self._content is not None:
-            checkpoint[KEY] = self._content
+def content_of(dataset: Any) -> str | None:
+    """What identifies the dataset's content, for a checkpoint to keep; None where nothing does."""
+    return dataset.content_id() if isinstance(dataset, Identified) else None
 
 
 def changed_data(dataset: Any, contents: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 from tokenizers import Tokenizer
@@ -26,17 +25,13 @@ from xlm_runtime.files import write_text
 KEY = "xlm_tokenizer"
 
 
-class KeepTokenizer(pl.Callback):
-    """Puts the tokenizer's files into every checkpoint."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._files = _files_of(tokenizer)
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        if self._files:
-            checkpoint[KEY] = self._files
+def files_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, str] | None:
+    """What a checkpoint keeps of it: the texts of its files by their names; None where it has none."""
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return None
+    with tempfile.TemporaryDirectory(prefix="xlm-") as directory:
+        tokenizer.save_pretrained(directory)
+        return {file.name: file.read_text(encoding="utf-8") for file in sorted(Path(directory).iterdir())}
 
 
 def check_same(tokenizer: PreTrainedTokenizerBase, contents: Mapping[str, Any], path: Path) -> None:
@@ -82,14 +77,6 @@ def restored(cfg: DictConfig, path: Path) -> Iterator[None]:
             yield
         finally:
             cfg.tokenizer = saved
-
-
-def _files_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        return {}
-    with tempfile.TemporaryDirectory(prefix="xlm-") as directory:
-        tokenizer.save_pretrained(directory)
-        return {file.name: file.read_text(encoding="utf-8") for file in sorted(Path(directory).iterdir())}
 
 
 @contextmanager

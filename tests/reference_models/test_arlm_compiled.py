@@ -10,7 +10,7 @@ import torch
 import torch._dynamo.config
 from arlm.model_arlm import ArlmModel
 from arlm.predictor_arlm import LOOK_EVERY, ArlmPredictor
-from test_arlm import EXAMPLES, PAD, PROMPT, SAMPLED, TOKENIZER, V, prompts, watched
+from arlm_untrained import EXAMPLES, PAD, PROMPT, SAMPLED, TOKENIZER, V, prompts, watched
 
 from xlm_runtime.errors import ConfigError
 from xlm_runtime.nn import FixedKVCache

@@ -13,17 +13,15 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from xlm_runtime import checkpoint, runs
+from xlm_runtime import checkpoint, kept_command, kept_data, kept_tokenizer, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
+from xlm_runtime.callbacks.keep import Keep
 from xlm_runtime.errors import LostProcessError
 from xlm_runtime.exits import speak_with_one_voice
 from xlm_runtime.faults import plain_lost_processes, plain_memory_faults
 from xlm_runtime.files import remove_unfinished
 from xlm_runtime.jobs._ends import already_finished, conclude, nothing_left
 from xlm_runtime.jobs._quiet import quiet
-from xlm_runtime.kept_command import KeepCommand
-from xlm_runtime.kept_data import KeepData, changed_data
-from xlm_runtime.kept_tokenizer import KeepTokenizer, check_same
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.provenance import overrides
 from xlm_runtime.report.run_report import report_after
@@ -66,15 +64,19 @@ def _run(cfg: DictConfig, run_dir: Path, before_the_fit: ExitStack) -> float | N
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     parts = build_parts(cfg, run_dir)
     if opened.last is not None:
-        check_same(parts.tokenizer, contents, opened.last)
-    remarks = [*opened.remarks, changed_data(parts.datamodule.dataset, contents)]
+        kept_tokenizer.check_same(parts.tokenizer, contents, opened.last)
+    remarks = [*opened.remarks, kept_data.changed_data(parts.datamodule.dataset, contents)]
     del contents
     _check_prediction(parts)
     trainer = build_trainer(cfg)
     if trainer.is_global_zero:
         speak_with_one_voice(several=starts_processes(trainer))
-    kept = [KeepTokenizer(parts.tokenizer), KeepCommand(overrides()), KeepData(parts.datamodule.dataset)]
-    vars(trainer)["callbacks"][:0] = kept
+    kept = {
+        kept_tokenizer.KEY: kept_tokenizer.files_of(parts.tokenizer),
+        kept_command.KEY: overrides(),
+        kept_data.KEY: kept_data.content_of(parts.datamodule.dataset),
+    }
+    vars(trainer)["callbacks"].insert(0, Keep(kept))
     check_monitored(trainer, parts.harness.logged())
     end_at_whole_steps(trainer)
     metrics: dict[str, float] = {}
