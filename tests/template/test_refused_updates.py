@@ -195,15 +195,15 @@ def test_a_file_that_git_does_not_find_is_not_taken_for_a_release(project: Path,
     assert (done.returncode, done.stderr) == (1, f"{said} Nothing has changed.\n")
 
 
-@pytest.mark.parametrize("begun", [False, True])
-def test_an_update_that_is_interrupted_says_how_to_go_back(project: Path, tmp_path: Path, begun: bool) -> None:
+@pytest.mark.parametrize("halfway", [False, True])
+def test_an_update_that_is_interrupted_says_how_to_go_back(project: Path, tmp_path: Path, halfway: bool) -> None:
     program = tmp_path / "bin/copier"
     program.parent.mkdir()
-    words = ["#!/bin/sh", 'test "$1" = update || exit 0', "echo new >> setup.py" if begun else "", "kill -INT $PPID", "sleep 9"]
+    words = ["#!/bin/sh", 'test "$1" = update || exit 0', "echo new >> setup.py" if halfway else "", "kill -INT $PPID", "sleep 9"]
     program.write_text("\n".join(words) + "\n", encoding="utf-8")
     program.chmod(0o755)
     done = run(["scripts/update"], project, programs=str(program.parent))
-    state = "The update stopped halfway: to go back, at the repository's root, git reset" if begun else "Nothing has changed."
+    state = "The update stopped halfway: to go back, at the repository's root, git reset" if halfway else "Nothing has changed."
     assert done.returncode == 130 and done.stderr.startswith(f"Interrupted. {state}"), done.stderr
     assert len(done.stderr.splitlines()) == 1
 
