@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import pytest
 from test_resume import assert_equal, listing, rows, steps, weights
 
-from xlm_runtime.signals import STOPPING
+from xlm_runtime.signals import STOPPING, Stopped
 
 
 class Signalled(pl.Callback):
@@ -43,7 +43,8 @@ def test_a_signal_in_the_middle_of_an_accumulated_step_waits_for_its_end(
     words = ("batch_size=2", "global_batch_size=8", "trainer.val_check_interval=6")
     steps(cache, tmp_path / "whole", 6, *words)
     cut = f"+callbacks.cut={{_target_: {__name__}.Signalled, batches: {batches}}}"
-    steps(cache, tmp_path / "halves", 6, *words, cut)
+    with pytest.raises(Stopped):
+        steps(cache, tmp_path / "halves", 6, *words, cut)
     assert f"Stopped by SIGTERM at step {stops}; saved." in capsys.readouterr().err
     steps(cache, tmp_path / "halves", 6, *words)
     assert_equal(weights(tmp_path / "halves"), weights(tmp_path / "whole"))
