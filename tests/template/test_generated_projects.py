@@ -1,5 +1,6 @@
 """A rendered repository, treated as a project of its own, before the first edit and whatever its name."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from rendering import LONG_NAME, SHORT_NAME, STARTING_POINTS, succeed
 
 Make = Callable[..., Path]
+#: What is loaded before pytest cannot be rewritten by it, and need not be.
+QUIET = {"PYTEST_ADDOPTS": "-W ignore::pytest.PytestAssertRewriteWarning"}
 every_point = pytest.mark.parametrize("point", STARTING_POINTS)
 both_names = pytest.mark.parametrize("name", [SHORT_NAME, LONG_NAME])
 
@@ -34,22 +37,27 @@ def types(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_check_of_its_ci_passes(make: Make, point: str, programs: Path, types: str) -> None:
     """Format, lint and every test: contract, loss by hand, and the commands that train, evaluate and generate."""
     project = make(SHORT_NAME, starting_point=point)
-    # What is loaded before pytest cannot be rewritten by it, and need not be.
-    options = "-W ignore::pytest.PytestAssertRewriteWarning"
-    variables = {"MYPY_CACHE_DIR": types, "PYTEST_ADDOPTS": options}
-    printed = succeed(["scripts/check"], project, programs=str(programs), **variables)
+    all_passed(succeed(["scripts/check"], project, programs=str(programs), MYPY_CACHE_DIR=types, **QUIET))
+
+
+@every_point
+def test_the_tests_pass_under_a_long_name(make: Make, point: str, programs: Path) -> None:
+    project = make(LONG_NAME, starting_point=point)
+    all_passed(succeed(["python", "-m", "pytest"], project, programs=str(programs), **QUIET))
+
+
+def all_passed(printed: str) -> None:
     assert " passed" in printed
     for word in ("failed", "skipped", "error", "warning"):
         assert word not in printed.splitlines()[-1]
 
 
-@every_point
-def test_the_tests_pass_under_a_long_name(make: Make, point: str, programs: Path) -> None:
-    """All but the training, which does not depend on the name."""
-    tests = ["tests/test_contract.py", "tests/test_loss.py"]
-    printed = succeed([str(programs / "python"), "-m", "pytest", *tests], make(LONG_NAME, starting_point=point))
-    assert " passed" in printed
-    assert "skipped" not in printed
+def test_the_skeleton_learns_a_batch_by_heart_with_few_parameters(make: Make, programs: Path) -> None:
+    words = ["experiment=star_easy_my_model", "debug=overfit", "trainer.max_steps=1", "trainer.accelerator=cpu"]
+    command = ["python", "-m", "xlm_runtime.cli", "job_type=train", *words]
+    printed = succeed(command, make("my_model"), programs=str(programs))
+    parameters = re.search(r"([\d,]+) parameters", printed)
+    assert parameters is not None and int(parameters[1].replace(",", "")) <= 1_000_000
 
 
 def test_a_model_can_bring_a_command(make: Make) -> None:

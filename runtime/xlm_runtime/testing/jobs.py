@@ -35,7 +35,7 @@ class JobsContract:
 
     model_name: ClassVar[str]
     experiment: ClassVar[str | None] = None
-    overrides: ClassVar[tuple[str, ...]] = ("batch_size=8",)
+    overrides: ClassVar[tuple[str, ...]] = ("batch_size=4",)
 
     @pytest.fixture(scope="class")
     @classmethod
