@@ -31,9 +31,15 @@ from collections.abc import Iterable
 
 
 class XlmError(Exception):
-    """Something that the user can put right. ``exit_code`` is the process's exit status."""
+    """Something that the user can put right.
+
+    Attributes:
+        exit_code: the process's exit status.
+        said: whether it was printed already.
+    """
 
     exit_code = 2
+    said = False
 
 
 class DiscoveryError(XlmError):

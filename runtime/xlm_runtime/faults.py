@@ -55,7 +55,7 @@ def plain_lost_processes(processes: int, remark: Callable[[], str]) -> Iterator[
     try:
         yield
     except RuntimeError as error:
-        if processes == 1 or not _is_of_connection(error):
+        if processes == 1 or not is_of_connection(error):
             raise
         raise LostProcessError(
             f"Another process of this run has ended, and the others cannot go on without it: what it said stands "
@@ -63,10 +63,12 @@ def plain_lost_processes(processes: int, remark: Callable[[], str]) -> Iterator[
         ) from error
 
 
-def _is_of_connection(error: RuntimeError) -> bool:
+def is_of_connection(error: BaseException) -> bool:
+    """Whether the connection to another process is broken."""
     # NCCL and the store have classes for it, gloo has not.
-    return isinstance(error, dist.DistError) or bool(
-        re.search(r"/gloo/|Connection (closed|reset|refused)|Broken pipe|Socket closed", str(error))
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError)
+        and bool(re.search(r"/gloo/|Connection (closed|reset|refused)|Broken pipe|Socket closed", str(error)))
     )
 
 

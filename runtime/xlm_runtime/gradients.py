@@ -150,7 +150,7 @@ class Gradients:
         if skipped:
             what += f" All of the last {skipped} steps were like that: skipping them leads nowhere."
         return (
-            f"{what}\nThe run stopped; its checkpoints are of steps before. A smaller optimizer.lr, more "
+            f"{what}\nThe run stopped; what checkpoints it has are of steps before. A smaller optimizer.lr, more "
             "lr_scheduler.num_warmup_steps, a smaller trainer.gradient_clip_val or trainer.precision=32-true may help; "
             "harness.nonfinite=skip leaves single steps out."
         )

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from xlm_runtime import config, sweeps
+from xlm_runtime import companions, config, sweeps
 from xlm_runtime.config_errors import check_choices, check_override
 from xlm_runtime.config_source import RUNTIME_CONFIGS, group_names
 from xlm_runtime.discovery import Discovery, activate, discover
@@ -91,11 +91,12 @@ def _launch_apart(commands: Sequence[Sequence[str]]) -> None:
 
 
 def _end_with(failed: Sequence[str]) -> NoReturn:
-    print(
-        f"Error: {len(failed)} job(s) of this sweep failed, each for the reason that stands above: "
-        f"{'; '.join(failed)}. Mend them, and give the same command again.",
-        file=sys.stderr,
-    )
+    if not companions.started():
+        print(
+            f"Error: {len(failed)} job(s) of this sweep failed, each for the reason that stands above: "
+            f"{'; '.join(failed)}. Mend them, and give the same command again.",
+            file=sys.stderr,
+        )
     sys.exit(XlmError.exit_code)
 
 
@@ -221,7 +222,7 @@ def _hydra(
 
 def _exit_stopped(stopped: Stopped) -> NoReturn:
     """Exit where a signal has ended a job, which is saved: with it ends the sweep that it may be one of."""
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
+    if HydraConfig.get().mode is RunMode.MULTIRUN and not companions.started():
         print("With it ends the sweep: the same command goes on with all of its jobs.", file=sys.stderr)
     sys.exit(130 if str(stopped) == "SIGINT" else 0)
 

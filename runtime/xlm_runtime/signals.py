@@ -123,6 +123,12 @@ def _watch_second(pipe: int, last_words: Callable[[int], None]) -> None:
     os.close(pipe)
 
 
+def ignore_sigterm() -> None:
+    """Of a process that is about to end by itself."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def ignore_in_worker(worker: int) -> None:
     """For a loader's worker: a terminal and a scheduler signal whole groups, and the run still wants its last batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

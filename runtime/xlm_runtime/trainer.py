@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
@@ -16,6 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
+from xlm_runtime import companions
 from xlm_runtime.errors import ConfigError, LostProcessError, did_you_mean
 from xlm_runtime.signals import say_last
 
@@ -107,17 +109,28 @@ def starts_processes(trainer: pl.Trainer) -> bool:
 
 
 def leave_if_one_is_lost(trainer: pl.Trainer, words: Callable[[], str]) -> None:
-    """Let the run end with these words where one of the processes that this one has started has failed, and this one
-    hangs. Lightning kills all of them after some seconds, and says nothing.
+    """Let the run end with these words where one of the processes that this one is to start has failed, and this one
+    waits for it. Lightning kills all of them after some seconds, and says nothing.
     """
+    launcher = trainer.strategy.launcher
+    assert launcher is not None
+    launch = launcher.launch
 
     def end() -> None:
         leave_at_once(trainer, words())
+        companions.forget()
         os._exit(LostProcessError.exit_code)
 
-    for thread in threading.enumerate():
-        if isinstance(thread, _ChildProcessObserver):
-            thread._terminate_all = end  # type: ignore[method-assign]
+    def watched(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def begin(*args: Any, **kwargs: Any) -> Any:
+            for thread in threading.enumerate():  # one of them looks after the processes that are now started
+                if isinstance(thread, _ChildProcessObserver):
+                    thread._terminate_all = end  # type: ignore[method-assign]
+            return function(*args, **kwargs)
+
+        return launch(begin, *args, **kwargs)
+
+    launcher.launch = watched  # type: ignore[method-assign]
 
 
 def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:

@@ -12,12 +12,12 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from xlm_runtime.checkpoint import END
-from xlm_runtime.signals import Listener, Stopped
+from xlm_runtime.faults import is_of_connection
+from xlm_runtime.signals import Listener, Stopped, ignore_sigterm
 from xlm_runtime.trainer import (
     count_steps,
     ends_now,
     leave_at_once,
-    leave_if_one_is_lost,
     leave_signals_to_us,
     validates_now,
     what_ended,
@@ -59,7 +59,6 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = self._step = self._asked_step = trainer.global_step
         self._ask_step, self._asked = self._step + 1, time.monotonic()
         self._listener.start(lambda number: self._last_words(trainer, number))
-        leave_if_one_is_lost(trainer, self._lost)
         leave_signals_to_us(trainer)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -105,16 +104,13 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if not isinstance(exception, Stopped):  # a process that is to end may hang at its end, too
             self._listener.stop()
+        if trainer.world_size > 1 and is_of_connection(exception):
+            ignore_sigterm()  # of a launcher that ends this process, too: it has to say yet why it ends
 
     def _last_words(self, trainer: pl.Trainer, number: int) -> None:
-        leave_at_once(trainer, f"Stopped at once by a second signal, {signal.Signals(number).name}. {self._rest()}")
-
-    def _lost(self) -> str:
-        return f"Error: Another process of this run has ended, and the others are ended with it. {self._rest()}"
-
-    def _rest(self) -> str:
         found = self.file.exists()
-        return f"The same command continues from {self.file}." if found else "No checkpoint was saved yet."
+        rest = f"The same command continues from {self.file}." if found else "No checkpoint was saved yet."
+        leave_at_once(trainer, f"Stopped at once by a second signal, {signal.Signals(number).name}. {rest}")
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         number = self._listener.received

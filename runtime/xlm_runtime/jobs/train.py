@@ -13,11 +13,11 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from xlm_runtime import checkpoint, kept_command, kept_data, kept_tokenizer, runs
+from xlm_runtime import checkpoint, companions, kept_command, kept_data, kept_tokenizer, runs
 from xlm_runtime.build import Parts, build_parts, build_trainer
 from xlm_runtime.callbacks.keep import Keep
 from xlm_runtime.errors import LostProcessError
-from xlm_runtime.exits import speak_with_one_voice
+from xlm_runtime.exits import report
 from xlm_runtime.faults import plain_lost_processes, plain_memory_faults
 from xlm_runtime.files import remove_unfinished
 from xlm_runtime.jobs._ends import already_finished, conclude, nothing_left
@@ -30,6 +30,7 @@ from xlm_runtime.trainer import (
     check_monitored,
     end_at_whole_steps,
     leave_at_once,
+    leave_if_one_is_lost,
     plain_exits,
     starts_processes,
     writes_nothing,
@@ -69,8 +70,7 @@ def _run(cfg: DictConfig, run_dir: Path, before_the_fit: ExitStack) -> float | N
     del contents
     _check_prediction(parts)
     trainer = build_trainer(cfg)
-    if trainer.is_global_zero:
-        speak_with_one_voice(several=starts_processes(trainer))
+    _look_after_one_another(trainer, run_dir)
     kept = {
         kept_tokenizer.KEY: kept_tokenizer.files_of(parts.tokenizer),
         kept_command.KEY: overrides(),
@@ -97,10 +97,13 @@ def _run(cfg: DictConfig, run_dir: Path, before_the_fit: ExitStack) -> float | N
         except Stopped as stopped:
             _say_stopped(stopped, trainer, run_dir)
             raise
-        except LostProcessError:
-            if trainer.is_global_zero:
-                raise
-            sys.exit(LostProcessError.exit_code)  # the first process says it, unless it is the lost one
+        except LostProcessError as error:
+            if companions.started() and not companions.first_was_killed():
+                sys.exit(error.exit_code)  # the first process says it
+            report(error)  # before all else: a launcher may end this process at any moment
+            if companions.started():
+                companions.forget()
+            raise
         else:
             metrics = conclude(trainer, run_dir, begun)
         finally:  # also of a run that fails
@@ -146,6 +149,20 @@ def _fit(parts: Parts, trainer: pl.Trainer, run_dir: Path, last: Path | None, be
     with at_once(lambda number: leave_at_once(trainer, _at_once(number, trainer.is_global_zero, run_dir))):
         checkpoint_path = str(last) if last else None
         trainer.fit(parts.harness, datamodule=parts.datamodule, ckpt_path=checkpoint_path, weights_only=True)
+
+
+def _look_after_one_another(trainer: pl.Trainer, run_dir: Path) -> None:
+    """Where one process of several is lost, none of the others waits for it for ever, and it is said."""
+
+    def words() -> str:
+        return f"Error: Another process of this run has ended, and the others are ended with it. {_remark(run_dir)}"
+
+    if companions.started() and not trainer.is_global_zero:
+        companions.watch_first(words, say_last)
+        return
+    companions.begin(several=starts_processes(trainer))
+    if starts_processes(trainer):
+        leave_if_one_is_lost(trainer, words)
 
 
 class _SaveConfig(pl.Callback):

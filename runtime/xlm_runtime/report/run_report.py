@@ -65,6 +65,7 @@ def report_after(run_dir: Path, curves: bool = False, loaded: DictConfig | None 
         curves: draw ``curves.png`` too, of a job that trained.
         loaded: the configuration of what was evaluated; kept where the model was trained elsewhere.
     """
+    failing = sys.exc_info()[0] is not None
     try:
         if curves:
             draw(run_dir)
@@ -72,6 +73,8 @@ def report_after(run_dir: Path, curves: bool = False, loaded: DictConfig | None 
             save_loaded_config(run_dir, loaded)
         write_report(run_dir)
     except Exception as error:  # whatever it is: the job has done its work
+        if failing:  # and says why: a full disk, say, of which one message is enough
+            return
         words = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"The report of {run_dir} could not be written ({words}). The job itself is done.", file=sys.stderr)
 
