@@ -50,7 +50,7 @@ def started() -> bool:
 def noted(message: str) -> bool:
     """Whether one of these processes has printed a message; else note that this one is about to."""
     try:
-        Path(_directory(), hashlib.sha256(message.encode()).hexdigest()).touch(exist_ok=False)
+        Path(_directory(), hashlib.sha256(message.encode(errors="replace")).hexdigest()).touch(exist_ok=False)
     except (FileExistsError, FileNotFoundError):  # where there is no directory, the first one has ended, and said why
         return True
     except OSError:  # better said twice than not at all

@@ -36,8 +36,9 @@ from xlm_runtime.errors import ConfigError, UnknownKeyError, did_you_mean
 
 PRIMARY = "config"
 
-#: What may go wrong while Hydra composes; ValueError is its answer to a defaults list that is none.
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+#: What may go wrong while Hydra composes; ValueError is its answer to a defaults list that is none, RecursionError to
+#: one that leads back to itself.
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError)
 
 #: Whole numbers of the primary configuration and the least that each may be; null is refused but for `_OR_NULL`.
 _LEAST = {
@@ -102,7 +103,15 @@ def check_keys(cfg: DictConfig) -> None:
     Hydra checks what is overridden on the command line; what a YAML file adds it would take silently. Arguments of
     a ``_target_`` are checked when it is made.
     """
-    _check_declared(cfg, {**primary(), **dict.fromkeys(group_names())}, "")
+    _check_declared(cfg, {**primary(), **dict.fromkeys(group_names(), _GROUP)}, "")
+
+
+def _is_set(node: Any, key: str) -> bool:
+    return not (OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key) or node[key] is None)
+
+
+#: What a group declares: a mapping, of keys that the chosen file names.
+_GROUP: dict[str, Any] = {}
 
 
 def _check_declared(node: Any, declared: Mapping[str, Any], prefix: str) -> None:
@@ -117,6 +126,10 @@ def _check_declared(node: Any, declared: Mapping[str, Any], prefix: str) -> None
             ]
             raise UnknownKeyError("\n".join(filter(None, lines)))
         known, below = declared[key], node._get_node(key)
+        if isinstance(known, dict) and not OmegaConf.is_dict(below) and _is_set(node, key):
+            found = "a list" if OmegaConf.is_list(below) else repr(OmegaConf.select(node, key))
+            lines = [f"{prefix}{key} is {found}; expected a mapping.", written_in(key_pattern(key))]
+            raise ConfigError("\n".join(filter(None, lines)))
         if known and isinstance(known, dict) and "_target_" not in known and OmegaConf.is_dict(below):
             _check_declared(below, known, f"{prefix}{key}.")
 

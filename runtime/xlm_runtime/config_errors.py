@@ -28,6 +28,13 @@ def explain(error: Exception, overrides: Sequence[str], known_keys: Callable[[],
     text = str(error).strip()
     if isinstance(error, yaml.YAMLError):
         return syntax_error(error)
+    if isinstance(error, RecursionError):
+        return ConfigError(
+            "The configuration cannot be composed: a config file begins with itself, or with one that begins with it. "
+            "Look at the defaults list of what is chosen "
+            f"({', '.join(word for word in overrides if override_key(word) in group_names()) or 'nothing'}), and of "
+            "the files that it names."
+        )
     if isinstance(error, OverrideParseException):
         return _malformed(error.override, text)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:

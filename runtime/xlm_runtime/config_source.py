@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from xlm_runtime.discovery import discover
-from xlm_runtime.errors import ConfigSyntaxError
+from xlm_runtime.errors import ConfigError, ConfigSyntaxError
 
 RUNTIME_CONFIGS = "pkg://xlm_runtime.configs"
 RUNTIME_DIRECTORY = Path(__file__).with_name("configs")
@@ -60,15 +61,30 @@ def group_names() -> list[str]:
 
 
 def written_in(pattern: str, limit: int = 3) -> str:
-    """A line that names the places in models' config files where a line matches; empty if there is none."""
-    found = list(_matches(re.compile(pattern)))
+    """A line that names the places in models' config files where a line matches; empty if there is none.
+
+    Of a configuration that is composed already, files that were chosen come first: if one matches, no other is named.
+    """
+    regex, chosen = re.compile(pattern), _chosen()
+    found = list(_matches(regex, chosen)) if chosen else []
+    found = found or list(_matches(regex))
     more = f" and {len(found) - limit} more" if len(found) > limit else ""
     return f"Written in {'; '.join(found[:limit])}{more}." if found else ""
 
 
-def _matches(pattern: re.Pattern[str]) -> Iterator[str]:
+def _chosen() -> set[str]:
+    """The files that the present configuration is composed of, below a model's ``configs/``."""
+    if not HydraConfig.initialized():
+        return set()
+    choices = HydraConfig.get().runtime.choices
+    return {f"{str(group).partition('@')[0].lstrip('/')}/{choice}.yaml" for group, choice in choices.items()}
+
+
+def _matches(pattern: re.Pattern[str], only: Collection[str] | None = None) -> Iterator[str]:
     for model in discover().models.values():
         for file in sorted(model.configs.rglob("*.yaml")):
+            if only is not None and file.relative_to(model.configs).as_posix() not in only:
+                continue
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             yield from (f"{file}, line {i}" for i, line in enumerate(lines, 1) if pattern.search(line))
 
@@ -83,10 +99,14 @@ def check_file(file: Path) -> None:
 
     Raises:
         ConfigSyntaxError: with file and line.
+        ConfigError: it cannot be read.
     """
     if not file.is_file():
         return
-    raw = file.read_bytes()
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}. Give yourself the right to read it.") from error
     try:
         root = yaml.compose(raw.decode("utf-8"), Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:

@@ -46,7 +46,7 @@ def _told_torchrun(message: str) -> bool:
     import torch.distributed as dist  # late: the quick ways through the command line do without torch
 
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "")
-    key = f"xlm/error/{attempt}/{hashlib.sha256(message.encode()).hexdigest()}"
+    key = f"xlm/error/{attempt}/{hashlib.sha256(message.encode(errors='replace')).hexdigest()}"
     try:
         store = dist.TCPStore(  # type: ignore[attr-defined]
             os.environ["MASTER_ADDR"],

@@ -36,7 +36,7 @@ def locate(path: str, where: str) -> Any:
     module_name, attribute = ".".join(parts[:-1]), parts[-1]
     try:
         module, rest = _import(parts)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that exits as it is imported would end this silently
         raise ComponentError(
             f"Cannot import '{path}' ({where}): {_text(error)}{_place(error)}\n"
             f"{_hint(error, parts[0])}"
@@ -73,7 +73,7 @@ def _import(parts: list[str]) -> tuple[ModuleType, list[str]]:
     raise AssertionError("a path has at least one part before its last")
 
 
-def _hint(error: Exception, package: str) -> str:
+def _hint(error: BaseException, package: str) -> str:
     """What is near the module that is missing; empty for any other error."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""
@@ -100,14 +100,14 @@ def _environment(package: str) -> str:
     return f"PYTHONPATH={shlex.quote(str(root))} " if root in roots else ""
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
     text = str(error).strip()
     return text if isinstance(error, ImportError) and text else f"{type(error).__name__}: {text}"
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"\n  {error.filename}, line {error.lineno}: {(error.text or '').strip()}"
     frames = [

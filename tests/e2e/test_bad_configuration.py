@@ -262,3 +262,37 @@ def test_one_config_name_in_two_models(project: Path, xlm: Run) -> None:
 def test_a_command_named_like_a_job(project: Path, xlm: Run) -> None:
     write(project / "my_model/configs/commands.yaml", "eval: my_model.parts.nll\n")
     xlm("job_type=eval", "job_name=demo").refused(str(project / "my_model"), "'eval'", "Rename the command")
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("optimizer: 3", "optimizer is 3; expected a mapping."),
+        ("callbacks: 3", "callbacks is 3; expected a mapping."),
+        ("metrics: {lm: 3}", "metrics.lm is 3; expected a mapping."),
+    ],
+)
+def test_a_value_where_a_mapping_belongs(project: Path, xlm: Run, lines: str, told: str) -> None:
+    file = project / "my_model/configs/experiment/flat_my_model.yaml"
+    write(file, f"defaults: [star_easy_my_model, _self_]\n{lines}\n")
+    xlm("experiment=flat_my_model").refused(told, f"{file}, line 2")
+
+
+def test_an_experiment_that_begins_with_itself(project: Path, xlm: Run) -> None:
+    write(project / "my_model/configs/experiment/round_my_model.yaml", "defaults: [round_my_model, _self_]\n")
+    xlm("experiment=round_my_model").refused("begins with itself", "experiment=round_my_model")
+
+
+def test_only_files_that_were_chosen_are_blamed(project: Path, xlm: Run) -> None:
+    make_model(project / "other", "other")
+    register(project, {"my_model": "my_model", "other": "other"})
+    for name in ("my_model", "other"):
+        file = project / name / f"configs/model/{name}.yaml"
+        file.write_text(file.read_text(encoding="utf-8") + "depth: 3\n", encoding="utf-8")
+    done = xlm("experiment=star_easy_my_model")
+    done.refused("takes no argument 'depth'", str(project / "my_model/configs/model/my_model.yaml"))
+    assert "other.yaml" not in done.err
+
+
+def test_a_word_that_is_no_utf8(project: Path, xlm_process: Run) -> None:
+    xlm_process("job_type=\udcff").refused("Unknown job type")

@@ -178,36 +178,50 @@ import lightning.pytorch as pl
 
 
 class Lost(pl.Callback):
-    def __init__(self, seconds):
-        self.seconds = seconds
+    def __init__(self, rank, step, seconds):
+        self.rank, self.step, self.seconds = rank, step, seconds
+        if step < 0 and int(os.environ.get("LOCAL_RANK", 0)) == rank:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def on_train_batch_start(self, trainer, *args):
-        if trainer.global_step == 7:
-            if trainer.global_rank == 1:
+        if trainer.global_step == self.step:
+            if trainer.global_rank == self.rank:
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(self.seconds)
 """
 
 
+ALONE = "Another process of this run has ended, and the others cannot go on without it"
+WAITING = "Another process of this run has ended, and the others are ended with it"
+
+
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("rank", "step", "seconds", "words"),
     [
-        (0, "Another process of this run has ended, and the others cannot go on without it"),
-        (90, "Another process of this run has ended, and the others are ended with it"),  # it hangs, as NCCL does
+        (1, 7, 0, ALONE),
+        (1, 7, 90, WAITING),  # the other one hangs, as NCCL does
+        (1, -1, 0, WAITING),
+        (0, 7, 0, ALONE),
+        (0, 7, 90, WAITING),
     ],
-    ids=["connection", "hanging"],
 )
-def test_a_process_that_is_killed_ends_the_others(place: Path, seconds: int, words: str) -> None:
+def test_a_process_that_is_killed_ends_the_others(
+    place: Path, rank: int, step: int, seconds: int, words: str, tmp_path: Path
+) -> None:
     (place / "lost_process.py").write_text(LOST, encoding="utf-8")
-    name = f"lost-{seconds}"
+    name = f"lost-{rank}-{step}-{seconds}"
     command = [place / "xlm", *STAR, *WORDS, *together("ddp"), f"job_name={name}", "trainer.max_steps=20"]
-    command += [f"+callbacks.lost={{_target_: lost_process.Lost, seconds: {seconds}}}"]
+    command += [f"+callbacks.lost={{_target_: lost_process.Lost, rank: {rank}, step: {step}, seconds: {seconds}}}"]
     environment = os.environ | {"PYTHONPATH": str(place), "XLM_CACHE_DIR": str(place / "cache")}
+    environment |= {"TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=80, check=False)
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == (2 if rank else -signal.SIGKILL), done.stderr
     assert done.stderr.count("Error") == 1 and words in done.stderr, done.stderr
-    assert f"The same command continues from runs/{name}/checkpoints/last.ckpt." in done.stderr
-    assert (place / "runs" / name / "checkpoints/last.ckpt").is_file()
+    last = place / "runs" / name / "checkpoints/last.ckpt"
+    assert last.is_file() == (step > 0)
+    found = f"The same command continues from runs/{name}/checkpoints/last.ckpt." if step > 0 else "No checkpoint"
+    assert found in done.stderr
+    assert not list(tmp_path.glob("xlm-*"))
 
 
 def test_an_error_that_all_processes_have_is_said_once(place: Path) -> None:
