@@ -114,7 +114,7 @@ def test_a_split_without_text(tmp_path: Path) -> None:
         _ = dataset(few, tmp_path / "cache").prepared
     assert not list((tmp_path / "cache" / "text").glob("*/"))  # and nothing is left behind
     none = write(tmp_path / "none.jsonl", ["", ""])
-    with pytest.raises(DataError, match=r"split 'train'.*holds no text \(2 empty documents\)"):
+    with pytest.raises(DataError, match=r"split 'train'.*holds no text \(2 empty documents\).\n.*none\.jsonl"):
         _ = dataset(none, tmp_path / "cache", shares={}).prepared
 
 

@@ -169,7 +169,9 @@ def _no_text(split: str, count: Mapping[str, Any], splits: Splits) -> DataError:
             f"dataset.shares.{split}, or give the split files of its own: dataset.path={{train: ..., {split}: ...}}"
         )
     else:
-        lines.append("Give it files that hold some.")
+        files = [str(file) for file in getattr(splits.own[split], "files", ())]
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        lines.append(f"Give it files that hold some{'; read: ' if files else ''}{', '.join(files[:3])}{more}.")
     return DataError("\n".join(lines))
 
 
