@@ -2,6 +2,8 @@
 
 The first process puts its number and the name of a directory into a variable that the others inherit. Whoever prints an
 error notes it in the directory first. The first one removes the directory as it ends, unless it is killed.
+
+The jobs of a sweep have the same processes, which go through them side by side.
 """
 
 from __future__ import annotations
@@ -23,18 +25,22 @@ _VARIABLE = "_XLM_COMPANIONS"
 #: Seconds that a process has to notice by itself that the first one is gone.
 _GRACE = 5.0
 
+#: What is said last, by this process, of the present job: it changes from job to job of a sweep.
+_last_words: Callable[[], str] | None = None
+_job = 0
 
-def begin(several: bool) -> None:
-    """To be called by the first process of a run before others are started.
 
-    Args:
-        several: whether it is going to start any; where not, those of an earlier run are forgotten.
-    """
-    os.environ.pop(_VARIABLE, None)
-    if several:
-        directory = tempfile.mkdtemp(prefix="xlm-")
-        os.environ[_VARIABLE] = f"{os.getpid()}:{directory}"
-        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+def begin() -> None:
+    """To be called by the first process of a run before it starts others."""
+    directory = tempfile.mkdtemp(prefix="xlm-")
+    os.environ[_VARIABLE] = f"{os.getpid()}:{directory}"
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+
+
+def begin_job() -> None:
+    """To be called by each of these processes as a job begins: what was said in one may be said in the next."""
+    global _job
+    _job += 1
 
 
 def known() -> bool:
@@ -50,7 +56,8 @@ def started() -> bool:
 def noted(message: str) -> bool:
     """Whether one of these processes has printed a message; else note that this one is about to."""
     try:
-        Path(_directory(), hashlib.sha256(message.encode(errors="replace")).hexdigest()).touch(exist_ok=False)
+        name = hashlib.sha256(message.encode(errors="replace")).hexdigest()
+        Path(_directory(), f"{_job}-{name}").touch(exist_ok=False)
     except (FileExistsError, FileNotFoundError):  # where there is no directory, the first one has ended, and said why
         return True
     except OSError:  # better said twice than not at all
@@ -67,13 +74,20 @@ def first_was_killed() -> bool:
 
 
 def watch_first(words: Callable[[], str], say: Callable[[str], None]) -> None:
-    """End this process soon after the first one, whatever it waits for; with these words, where that was killed."""
+    """End this process soon after the first one, whatever it waits for; with these words, where that was killed.
+
+    In a further job the words are replaced.
+    """
+    global _last_words
+    watched, _last_words = _last_words is not None, words
+    if watched:
+        return
 
     def watch() -> None:
         while _first_lives():
             time.sleep(0.5)
         time.sleep(_GRACE)
-        if _silent() and not noted(text := words()):
+        if _silent() and _last_words is not None and not noted(text := _last_words()):
             say(text)
         forget()
         os._exit(XlmError.exit_code)
@@ -107,4 +121,4 @@ def _first_lives() -> bool:
 
 def _silent() -> bool:
     directory = Path(_directory())
-    return directory.is_dir() and not any(directory.iterdir())
+    return directory.is_dir() and not any(directory.glob(f"{_job}-*"))

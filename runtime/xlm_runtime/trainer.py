@@ -109,28 +109,35 @@ def starts_processes(trainer: pl.Trainer) -> bool:
 
 
 def leave_if_one_is_lost(trainer: pl.Trainer, words: Callable[[], str]) -> None:
-    """Let the run end with these words where one of the processes that this one is to start has failed, and this one
-    waits for it. Lightning kills all of them after some seconds, and says nothing.
+    """Let the run end with these words where one of the processes that this one has started, or is to start, has
+    failed, and this one waits for it. Lightning kills all of them after some seconds, and says nothing.
     """
     launcher = trainer.strategy.launcher
-    assert launcher is not None
+    if launcher is None:
+        return
     launch = launcher.launch
 
     def end() -> None:
+        for thread in _observers():
+            for process in thread._child_processes:
+                process.kill()
         leave_at_once(trainer, words())
         companions.forget()
         os._exit(LostProcessError.exit_code)
 
     def watched(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         def begin(*args: Any, **kwargs: Any) -> Any:
-            for thread in threading.enumerate():  # one of them looks after the processes that are now started
-                if isinstance(thread, _ChildProcessObserver):
-                    thread._terminate_all = end  # type: ignore[method-assign]
+            for thread in _observers():  # of the processes that are started now, or were by an earlier job of a sweep
+                thread._terminate_all = end  # type: ignore[method-assign]
             return function(*args, **kwargs)
 
         return launch(begin, *args, **kwargs)
 
     launcher.launch = watched  # type: ignore[method-assign]
+
+
+def _observers() -> list[_ChildProcessObserver]:
+    return [thread for thread in threading.enumerate() if isinstance(thread, _ChildProcessObserver)]
 
 
 def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:

@@ -230,6 +230,15 @@ def test_an_error_that_all_processes_have_is_said_once(place: Path) -> None:
     assert str(caught.value).count("Error: ") == 1
 
 
+def test_a_sweep_says_each_error_once(place: Path) -> None:
+    words = [*together("ddp"), "optimizer.lr=1e-3,1e30,1e31", "trainer.max_steps=4"]
+    with pytest.raises(AssertionError, match="Not finite at step") as caught:
+        train(place, "swept", *words, launcher=[str(place / "xlm"), "-m"])
+    assert str(caught.value).count("Error: Not finite at step") == 2
+    assert str(caught.value).count("Error: 2 job(s) of this sweep failed") == 1
+    assert str(caught.value).count("Error: ") == 3
+
+
 def test_a_signal_before_the_first_step_ends_all_processes(place: Path) -> None:
     # No quick start here: the second process would be one of the server's, which nobody could kill.
     command = [sys.executable, "-m", "xlm_runtime.cli", *STAR, *WORDS, *together("ddp"), "job_name=unbegun"]

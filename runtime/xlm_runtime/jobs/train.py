@@ -157,11 +157,12 @@ def _look_after_one_another(trainer: pl.Trainer, run_dir: Path) -> None:
     def words() -> str:
         return f"Error: Another process of this run has ended, and the others are ended with it. {_remark(run_dir)}"
 
-    if companions.started() and not trainer.is_global_zero:
-        companions.watch_first(words, say_last)
-        return
-    companions.begin(several=starts_processes(trainer))
     if starts_processes(trainer):
+        companions.begin()
+    companions.begin_job()
+    if companions.started():
+        companions.watch_first(words, say_last)
+    elif companions.known():
         leave_if_one_is_lost(trainer, words)
 
 
