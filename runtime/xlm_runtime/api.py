@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from xlm_runtime.build import build_datamodule, make
 from xlm_runtime.callbacks.generating import Generating
-from xlm_runtime.config import PRIMARY, check_values, known_keys
+from xlm_runtime.config import check_values, known_keys
+from xlm_runtime.config_groups import PRIMARY
 from xlm_runtime.discovery import activate, discover
 from xlm_runtime.errors import CheckpointError, ConfigError, UnknownKeyError, did_you_mean
 from xlm_runtime.generation import examples_of, generate_rows

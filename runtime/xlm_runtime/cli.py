@@ -9,11 +9,12 @@ This file stays quick: neither torch nor Hydra is imported before a job runs.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 
 from xlm_runtime.errors import XlmError
-from xlm_runtime.exits import exit_without_reader, report
+from xlm_runtime.exits import exit_unwritten, exit_without_reader, report
 from xlm_runtime.startup import without_collections
 
 
@@ -33,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         exit_without_reader()
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        exit_unwritten(error)
 
 
 def _run(arguments: list[str]) -> None:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from xlm_runtime.config_source import key_pattern, written_in
-from xlm_runtime.contracts import missing_methods
+from xlm_runtime.contracts import call_problem, call_problems, missing_methods
 from xlm_runtime.errors import ComponentError, ContractError, UnknownKeyError, did_you_mean
 
 
@@ -56,12 +56,28 @@ def check_arguments(target: Any, key: str, configured: set[str], built: set[str]
 
 
 def check_contract(made: Any, kind: str, key: str, target: str) -> None:
-    """Raise ContractError if ``made``, of ``target`` at the config key, lacks a method that its kind of part has."""
+    """Raise ContractError if ``made``, of ``target`` at the config key, lacks a method of its kind of part, or has one
+    that cannot be called as the runtime calls it.
+    """
     if missing := missing_methods(made, kind):
         raise ContractError(
             f"{target} (config key '{key}') lacks {', '.join(f'{name}()' for name in missing)}, which the contract of "
             f"a {kind} asks for. See xlm_runtime/contracts.py: a class that inherits from the protocol there gets "
             "the optional methods by default."
+        )
+    if problems := call_problems(made, kind):
+        raise ContractError(
+            f"{target} (config key '{key}') does not fit the contract of a {kind}: {'; '.join(problems)}. "
+            "See xlm_runtime/contracts.py."
+        )
+
+
+def check_command(function: Any, named: str) -> None:
+    """Raise ContractError if a job's function cannot be called with the configuration alone."""
+    if problem := call_problem(function, ("cfg",)):
+        raise ContractError(
+            f"{getattr(function, '__qualname__', function)}{problem} ({named}). A job is a function of one argument, "
+            "the resolved configuration: def main(cfg: DictConfig) -> None."
         )
 
 

@@ -17,6 +17,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -24,17 +25,9 @@ from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from xlm_runtime import config_errors
-from xlm_runtime.config_source import (
-    RUNTIME_DIRECTORY,
-    ModelConfigSource,
-    ModelSearchPath,
-    group_names,
-    key_pattern,
-    written_in,
-)
+from xlm_runtime.config_groups import PRIMARY, group_names, primary
+from xlm_runtime.config_source import ModelConfigSource, ModelSearchPath, key_pattern, written_in
 from xlm_runtime.errors import ConfigError, UnknownKeyError, did_you_mean
-
-PRIMARY = "config"
 
 #: What may go wrong while Hydra composes; ValueError is its answer to a defaults list that is none, RecursionError to
 #: one that leads back to itself.
@@ -71,8 +64,9 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         ConfigError: what Hydra refuses, said so that it can be mended; an unknown key; a value out of its range.
     """
     install_plugins()
+    groups = group_names()
     for word in overrides:
-        config_errors.check_override(word)
+        config_errors.check_override(word, groups)
     try:
         cfg = _compose(overrides)
     except COMPOSITION_ERRORS as error:
@@ -120,7 +114,7 @@ def _check_declared(node: Any, declared: Mapping[str, Any], prefix: str) -> None
             lines = [
                 f"Unknown key '{prefix}{key}' in the composed configuration: no config declares it. "
                 f"{did_you_mean(key, declared)}",
-                written_in(key_pattern(key)),
+                _given_in(f"{prefix}{key}"),
                 f"'{prefix[:-1]}' has the keys {', '.join(declared)}." if prefix else "",
                 "Correct its name, or keep keys of your own in a config group: configs/<group>/<name>.yaml.",
             ]
@@ -128,10 +122,18 @@ def _check_declared(node: Any, declared: Mapping[str, Any], prefix: str) -> None
         known, below = declared[key], node._get_node(key)
         if isinstance(known, dict) and not OmegaConf.is_dict(below) and _is_set(node, key):
             found = "a list" if OmegaConf.is_list(below) else repr(OmegaConf.select(node, key))
-            lines = [f"{prefix}{key} is {found}; expected a mapping.", written_in(key_pattern(key))]
+            lines = [f"{prefix}{key} is {found}; expected a mapping.", _given_in(f"{prefix}{key}")]
             raise ConfigError("\n".join(filter(None, lines)))
         if known and isinstance(known, dict) and "_target_" not in known and OmegaConf.is_dict(below):
             _check_declared(below, known, f"{prefix}{key}.")
+
+
+def _given_in(key: str) -> str:
+    """Which file gives a key its value; empty where the command line does."""
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
+    if key in map(config_errors.override_key, words):
+        return ""
+    return written_in(key_pattern(key)) or written_in(rf"^\s*#\s*@package\s+{re.escape(key)}\b")
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -150,6 +152,8 @@ def check_values(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if key in cfg and (value is None or value == ""):
             raise ConfigError(f"{key} is empty; expected a name.")
+        if OmegaConf.is_config(value):
+            raise ConfigError(f"{key} is {value}; expected a name.")
     name = str(cfg.get("job_name", ""))
     if name.startswith(("/", "~")) or ".." in name.split("/"):
         raise ConfigError(
@@ -191,12 +195,6 @@ def _flatten(cfg: Any, prefix: str = "") -> Iterator[str]:
         yield name
         if not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key):
             yield from _flatten(cfg._get_node(key), f"{name}.")
-
-
-def primary() -> dict[str, Any]:
-    """The keys that the primary configuration declares, and their defaults."""
-    content = yaml.safe_load((RUNTIME_DIRECTORY / f"{PRIMARY}.yaml").read_text(encoding="utf-8"))
-    return {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
 
 
 def set_vocab(cfg: DictConfig, facts: dict[str, int]) -> None:

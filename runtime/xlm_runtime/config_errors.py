@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
+import hydra
+import omegaconf
 import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from xlm_runtime.config_source import RUNTIME_DIRECTORY, group_names, syntax_error, written_in
+from xlm_runtime.config_file import syntax_error
+from xlm_runtime.config_groups import RUNTIME_DIRECTORY, config_roots, group_names
+from xlm_runtime.config_source import written_in
 from xlm_runtime.discovery import Discovery, discover
 from xlm_runtime.errors import ConfigError, ConfigNotFoundError, UnknownKeyError, did_you_mean
 
@@ -48,6 +54,8 @@ def explain(error: Exception, overrides: Sequence[str], known_keys: Callable[[],
         if not any(key in (override_key(word), override_key(word).partition("@")[0]) for word in overrides):
             return _unknown_group(key, text)
         return _unknown_key(key, list(known_keys()))
+    if match := re.match(r"Could not delete from config\. '([^']+)' does not exist", text):
+        return _unknown_key(match[1], list(known_keys()))
     if match := re.search(r"Multiple values for (\S+)\. To override a value use 'override [^:]+: (\S+)'", text):
         return _chosen_twice(*match.groups())
     cause = error.__cause__
@@ -60,24 +68,49 @@ def explain(error: Exception, overrides: Sequence[str], known_keys: Callable[[],
     return ConfigError(f"The configuration cannot be composed.\n{text}")
 
 
+def asked_for(error: Exception) -> str:
+    """The line of a model's code that asked the configuration for what it does not have; empty if none did."""
+    libraries = [Path(module.__file__ or "").parent for module in (hydra, omegaconf)]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(library) for library in libraries)
+    ]
+    if not frames or Path(frames[-1].filename).is_relative_to(RUNTIME_DIRECTORY.parent):
+        return ""
+    return f"It is asked for in {frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line}"
+
+
 def override_key(word: str) -> str:
     """The key of an override: ``+a.b=1`` -> ``a.b``."""
     return word.partition("=")[0].lstrip("+~")
 
 
-def check_override(word: str) -> None:
-    """Refuse a word that is no override at all.
+def check_override(word: str, groups: Collection[str], job_types: Collection[str] = ()) -> None:
+    """Refuse a word that is no override at all, and a group that is given something else than names.
+
+    Args:
+        word: of the command line.
+        groups: the config groups.
+        job_types: those that there are; one of them may stand where ``job_type=`` was left out.
 
     Raises:
-        ConfigError: no ``=``, or nothing before it.
+        ConfigError: no ``=``, or nothing before it; a list of anything but names for a group.
     """
     if not word.startswith("~") and ("=" not in word or not override_key(word)):
-        raise _malformed(word, "")
+        raise _malformed(word, "", job_types)
+    value = word.partition("=")[2].strip()
+    if value.startswith("[") and override_key(word).partition("@")[0] in groups:
+        items = value.strip("[]").split(",")  # Hydra takes a list of names: experiment=[a,b]
+        if not all(re.fullmatch(r"['\"]?[A-Za-z_][\w/.-]*['\"]?", item.strip()) for item in items):
+            raise _no_choice([word])
 
 
-def _malformed(word: str, text: str) -> ConfigError:
+def _malformed(word: str, text: str, job_types: Collection[str] = ()) -> ConfigError:
     lines = [f"Cannot read '{word}' on the command line: expected key=value."]
-    if "=" not in word and word:
+    if word in job_types:
+        lines.append(f"Did you mean job_type={word}?")
+    elif "=" not in word and word:
         keys = [*group_names(), "job_type", "job_name"]
         lines.append((word not in keys and did_you_mean(word, keys)) or f"Give it a value: {word}=...")
     elif text:
@@ -91,6 +124,8 @@ def _missing_config(wanted: str, options: Sequence[str], asker: str, overrides: 
     lines = [f"Could not find '{wanted}'" + (f" (asked for by '{asker}')." if asker not in ("", "config") else ".")]
     if group:
         lines.append(f"There is no file configs/{wanted}.yaml in any model, nor in the runtime.")
+    misnamed = [file for root in config_roots() if (file := root / f"{wanted}.yml").is_file()]
+    lines += [f"There is {file}: only files in .yaml are read; rename it." for file in misnamed]
     if group and not any(override_key(word).partition("@")[0] == group for word in overrides):
         lines.append(written_in(rf"^\s*-.*\b{re.escape(group)}(@\S+)?\s*:\s*['\"]?{re.escape(name)}['\"]?\s*(#.*)?$"))
     lines.append(did_you_mean(name, options))
@@ -99,6 +134,7 @@ def _missing_config(wanted: str, options: Sequence[str], asker: str, overrides: 
     found = discover()
     if (
         name
+        and not misnamed
         and group in _OF_MODELS
         and not any(
             name == model or name.endswith(f"_{model}") or name.startswith(f"{model}_") for model in found.models

@@ -18,6 +18,8 @@ A part may be an ``nn.Module``; its parameters are then registered, moved, saved
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
@@ -185,14 +187,18 @@ class Likelihood(Protocol):
         ...
 
 
-#: The methods that a built part must have, by the config key that names it.
-REQUIRED_METHODS: dict[str, tuple[str, ...]] = {
-    "loss": ("loss_fn", "configure"),
-    "predictor": ("predict", "to_dict"),
-    "collator": ("__call__",),
-    "model": ("forward",),
-    "noise_schedule": (),
+#: The methods that a built part must have, by the config key that names it, and what the runtime calls them with, by
+#: position; None: it calls them not itself.
+REQUIRED_METHODS: dict[str, dict[str, tuple[str, ...] | None]] = {
+    "loss": {"loss_fn": ("batch",), "configure": ("pl_module",)},
+    "predictor": {"predict": ("batch",), "to_dict": ("batch", "preds")},
+    "collator": {"__call__": ("examples",)},
+    "model": {"forward": None},
+    "noise_schedule": {},
 }
+
+#: Methods that a part may have.
+OPTIONAL_METHODS: dict[str, dict[str, tuple[str, ...] | None]] = {"predictor": {"check_batch": ("batch",)}}
 
 
 def inherits(collator: object, protocol: type) -> bool:
@@ -205,7 +211,33 @@ def missing_methods(made: object, kind: str) -> list[str]:
 
     One that is only inherited from a protocol above, or from ``nn.Module``, is declared there and not written yet.
     """
-    return [name for name in REQUIRED_METHODS.get(kind, ()) if not _has_method(made, name)]
+    return [name for name in REQUIRED_METHODS.get(kind, {}) if not _has_method(made, name)]
+
+
+def call_problems(made: object, kind: str) -> list[str]:
+    """What keeps the runtime from calling the methods that an object has, a line for each of them."""
+    problems = []
+    for name, arguments in {**REQUIRED_METHODS.get(kind, {}), **OPTIONAL_METHODS.get(kind, {})}.items():
+        if isinstance(inspect.getattr_static(made, name, None), property):
+            problems.append(f"{name} is a property; expected a method")
+        elif arguments is not None and _has_method(made, name):
+            # Of any callable, __call__ says no more than (*args, **kwargs).
+            problem = call_problem(made if name == "__call__" else getattr(made, name), arguments)  # type: ignore[arg-type]
+            problems += [f"{name}{problem}"] if problem else []
+    return problems
+
+
+def call_problem(function: Callable[..., Any], arguments: tuple[str, ...]) -> str:
+    """What keeps a function from being called with so many arguments by position; empty if nothing does."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some C functions have no signature
+        return ""
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        return f"{signature} cannot be called as ({', '.join(arguments)}): {error}"
+    return ""
 
 
 def _has_method(made: object, name: str) -> bool:
@@ -214,4 +246,6 @@ def _has_method(made: object, name: str) -> bool:
         (owner.__module__ == __name__ and name != "configure")  # whose default does nothing
         or (owner.__module__ == "torch.nn.modules.module" and name == "forward")
     )
+    if owner is not None and isinstance(vars(owner)[name], property):
+        return True  # said to be one by `call_problems`: to ask for its value would run it
     return callable(getattr(made, name, None)) and not unwritten

@@ -18,6 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from xlm_runtime.errors import (
+    DiscoveryError,
     ExternalModelConflictError,
     ModelNotFoundError,
     RegistryError,
@@ -28,13 +29,14 @@ from xlm_runtime.model_package import (
     INSTALLED,
     PACKAGES_VARIABLE,
     ModelPackage,
+    directory_problem,
     from_directory,
     from_installed,
     import_origin,
 )
 from xlm_runtime.registry import REGISTRY_FILE, read_registry, register
 
-__all__ = ["CORE_MODELS", "Discovery", "ModelPackage", "activate", "discover", "register"]
+__all__ = ["CORE_MODELS", "Discovery", "ModelPackage", "activate", "current_directory", "discover", "register"]
 
 PATH_VARIABLE = "XLM_MODELS_PATH"
 ENTRY_POINT_GROUP = "xlm.models"
@@ -82,7 +84,7 @@ def discover(cwd: Path | None = None, environ: Mapping[str, str] | None = None) 
         ModelLayoutError: it leads to a directory without package, ``__init__.py`` or configs.
         ExternalModelConflictError: one name for two models, or twice in one file.
     """
-    cwd = Path(os.path.abspath(cwd or Path.cwd()))
+    cwd = Path(os.path.abspath(cwd or current_directory()))
     environ = os.environ if environ is None else environ
     searched: list[str] = []
     models: dict[str, ModelPackage] = {}
@@ -127,6 +129,16 @@ def activate(models: Mapping[str, ModelPackage]) -> None:
                 f"`import {package}` finds {import_origin(package) or 'nothing'} in this process.\n"
                 "Rename one of the two, or start a process in which the other is not imported."
             )
+
+
+def current_directory() -> Path:
+    """Where the user stands. Raises DiscoveryError where that directory has been deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise DiscoveryError(
+            "The current directory exists no longer: something has deleted it. Go to another: cd <directory>"
+        ) from error
 
 
 def _search_directories(cwd: Path, variable: str, searched: list[str]) -> Iterator[ModelPackage]:
@@ -185,10 +197,9 @@ def _is_importable(model: ModelPackage) -> bool:
 
 
 def _no_registry(directory: Path) -> RegistryError:
-    if not directory.is_dir():
-        state = "is not a directory" if directory.exists() else "does not exist"
+    if problem := directory_problem(directory):
         return RegistryError(
-            f"{PATH_VARIABLE} names {directory}, which {state}. Expected directories with an "
+            f"{PATH_VARIABLE} names {directory}, which {problem}. Expected directories with an "
             f"{REGISTRY_FILE} in each, separated by '{os.pathsep}'. Correct or remove the entry."
         )
     return RegistryError(
@@ -202,7 +213,8 @@ def _conflict(first: ModelPackage, second: ModelPackage) -> ExternalModelConflic
     lines += [f"  {model.root} ({model.source})" for model in (first, second)]
     if first.is_core:
         lines.append(f"'{first.name}' is a core model of xLM: call a model of your own otherwise.")
-    if second.is_installed and not first.is_installed:
+    other = second.is_installed and not first.is_installed
+    if other:
         lines.append(f"If both are one repository: pip install --editable {first.root}")
-    lines.append("Otherwise rename one of the two, or remove it from where it was found.")
+    lines.append(f"{'Otherwise rename' if other else 'Rename'} one of the two, or remove it from where it was found.")
     return ExternalModelConflictError("\n".join(lines))

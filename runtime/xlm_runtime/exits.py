@@ -18,8 +18,19 @@ _PATIENCE = 5.0
 
 def exit_without_reader() -> NoReturn:
     """Exit as a program does whose output is read no further (``xlm | head -1``): silently, as if by SIGPIPE."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it exits
+    _silence()
     sys.exit(128 + 13)
+
+
+def exit_unwritten(error: OSError) -> NoReturn:
+    """Exit where the standard output leads to a full disk (``xlm > list.txt``)."""
+    _silence()
+    print(f"Error: The output cannot be written: {error.strerror}. Send it to another disk.", file=sys.stderr)
+    sys.exit(XlmError.exit_code)
+
+
+def _silence() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it exits
 
 
 def report(error: XlmError) -> None:

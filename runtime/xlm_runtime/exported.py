@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xlm_runtime import __version__, checkpoint, hub
-from xlm_runtime.config_source import check_file
+from xlm_runtime.config_file import check_file
 from xlm_runtime.discovery import discover
 from xlm_runtime.errors import CheckpointError, XlmError, did_you_mean
 from xlm_runtime.locate import locate

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from xlm_runtime import checkpoint as checkpoints
 from xlm_runtime import parts, processes, resume
-from xlm_runtime.errors import ConfigError, ContractError
+from xlm_runtime.errors import ConfigError
 from xlm_runtime.gradients import Gradients, check_weights, describe_batches
-from xlm_runtime.loss_output import check_loss_output, described
 from xlm_runtime.metrics import LoaderKind, MetricSet
 from xlm_runtime.optim import group_options, keep_options, parameter_groups
+from xlm_runtime.part_outputs import check_loss_output, to_rows
 from xlm_runtime.predictions import Row, rows_file, write_rows
 from xlm_runtime.resume import Layout
 from xlm_runtime.sharding import gathered, shard
@@ -233,16 +233,7 @@ class Harness(pl.LightningModule):
         self._evaluate(self.eval_split, batch, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[Row]:
-        return self._to_rows(batch, self.predictor.predict(batch))
-
-    def _to_rows(self, batch: Any, preds: Any) -> list[Row]:
-        rows: list[Row] = self.predictor.to_dict(batch, preds)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ContractError(
-                f"{type(self.predictor).__name__}.to_dict returned {described(rows)}; expected a list with one dict "
-                'a row, such as [{"text": "..."}].'
-            )
-        return rows
+        return to_rows(self.predictor, batch, self.predictor.predict(batch))
 
     def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> None:
         kind = self.eval_kinds[dataloader_idx]
@@ -250,7 +241,7 @@ class Harness(pl.LightningModule):
             output = self.loss.loss_fn(batch)
         else:
             output = self.predictor.predict(batch)
-            self._rows.extend(self._to_rows(batch, output))
+            self._rows.extend(to_rows(self.predictor, batch, output))
         self.metric_sets[split, kind].update(batch, output)
 
     def on_validation_epoch_start(self) -> None:

@@ -19,8 +19,10 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from xlm_runtime import companions, config, sweeps
-from xlm_runtime.config_errors import check_choices, check_override
-from xlm_runtime.config_source import RUNTIME_CONFIGS, group_names
+from xlm_runtime.component_checks import check_command
+from xlm_runtime.config_errors import asked_for, check_choices, check_override
+from xlm_runtime.config_groups import PRIMARY, group_names
+from xlm_runtime.config_source import RUNTIME_CONFIGS
 from xlm_runtime.discovery import Discovery, activate, discover
 from xlm_runtime.errors import DiscoveryError, UnknownKeyError, XlmError, did_you_mean
 from xlm_runtime.exits import exit_without_reader, report
@@ -47,12 +49,14 @@ _QUIET_HYDRA = (
 
 def launch(arguments: Sequence[str]) -> None:
     """Run what the command line asks for. Exits with status 2 if the job finds something to mend."""
-    overrides: list[str] = get_args_parser().parse_intermixed_args(arguments).overrides
+    options = get_args_parser().parse_intermixed_args(arguments)
+    overrides: list[str] = options.overrides
     arguments = [*(word for word in arguments if word not in overrides), *overrides]
-    for word in overrides:
-        check_override(word)
     config.install_plugins()
     found = discover()
+    groups, job_types = group_names(), _job_types(found)
+    for word in overrides:
+        check_override(word, groups, job_types)
     activate(found.models)
     job_type = _job_type(overrides)
     path, named = job_path(job_type, found)
@@ -67,8 +71,10 @@ def launch(arguments: Sequence[str]) -> None:
             _hydra([*words, *_QUIET_HYDRA], overrides, path, named, directory)
     else:
         if sweep:
-            words = _swept(lambda: sweeps.deferred(overrides, group_names()), overrides)
+            words = _swept(lambda: sweeps.deferred(overrides, groups), overrides)
             arguments = [*arguments[: len(arguments) - len(overrides)], *words]
+        elif options.cfg:  # which Hydra prints without calling the job, and so without what is checked there
+            config.compose(overrides)
         _hydra(arguments, overrides, path, named)
 
 
@@ -140,11 +146,15 @@ def job_path(job_type: str, found: Discovery) -> tuple[str, str]:
         )
     if owners:
         return owners[0].commands[job_type], f"command '{job_type}' in the commands.yaml of {owners[0].root}"
-    commands = [name for model in found.models.values() for name in model.commands]
+    known = _job_types(found)
     raise UnknownKeyError(
-        f"Unknown job type '{job_type}'. {did_you_mean(job_type, [*JOBS, *commands])}\n"
-        f"Job types: {', '.join(JOBS)}. Commands of models: {', '.join(commands) or 'none'}."
+        f"Unknown job type '{job_type}'. {did_you_mean(job_type, known)}\n"
+        f"Job types: {', '.join(JOBS)}. Commands of models: {', '.join(known[len(JOBS) :]) or 'none'}."
     )
+
+
+def _job_types(found: Discovery) -> list[str]:
+    return [*JOBS, *(name for model in found.models.values() for name in model.commands)]
 
 
 def _job_type(overrides: list[str]) -> str:
@@ -157,7 +167,7 @@ def _hydra(
     arguments: Sequence[str], overrides: Sequence[str], path: str, named: str, saved: Path | None = None
 ) -> None:
     """Let Hydra compose the primary configuration, or override a saved one, and call the job with it."""
-    saved_file = saved / f"{config.PRIMARY}.yaml" if saved else None
+    saved_file = saved / f"{PRIMARY}.yaml" if saved else None
     in_job, process = False, os.getpid()
     failed: list[str] = []
 
@@ -185,6 +195,7 @@ def _hydra(
             _separate_sweep_jobs(cfg, overrides, saved is not None)
             config.check_values(cfg)
             job = locate(path, named)
+            check_command(job, named)
             quiet()  # behind the import, in which Lightning sets its own level
             libraries_are_loaded()
             with plain_disk_faults():
@@ -199,14 +210,15 @@ def _hydra(
         except XlmError as error:
             stop(error)
         except (HydraException, OmegaConfBaseException) as error:
-            stop(config.explain(error, overrides, saved_file))
+            explained = config.explain(error, overrides, saved_file)
+            stop(type(explained)("\n".join(filter(None, (str(explained), asked_for(error))))))
         except BrokenPipeError:
             exit_without_reader()
         in_job = False
         return result  # what a sweeper of Hydra's (Optuna) makes better
 
     with _hydra_environment(arguments):
-        main = hydra.main(version_base="1.3", config_path=str(saved or RUNTIME_CONFIGS), config_name=config.PRIMARY)
+        main = hydra.main(version_base="1.3", config_path=str(saved or RUNTIME_CONFIGS), config_name=PRIMARY)
         try:
             main(task)()
         except XlmError:  # what a sweeper has noted first; a job of another process has not been counted here

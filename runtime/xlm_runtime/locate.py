@@ -51,6 +51,10 @@ def locate(path: str, where: str) -> Any:
             )
         found = getattr(found, name)
     if not callable(found):
+        if isinstance(found, ModuleType):
+            raise ComponentError(
+                f"'{path}' ({where}) is a module; expected a class or a function in it: {path}.<Name>."
+            )
         raise ComponentError(f"'{path}' ({where}) is a {type(found).__name__}; expected a class or a function.")
     return found
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -64,7 +66,10 @@ class ModelPackage:
 
     def experiments(self) -> list[str]:
         """The names that ``experiment=`` takes from this model, sorted."""
-        files = (self.configs / "experiment").glob("*.yaml")
+        directory = self.configs / "experiment"
+        if os.path.isdir(directory):
+            check_readable(directory, f"the model '{self.name}'")
+        files = directory.glob("*.yaml")
         return sorted(file.stem for file in files if not file.name.startswith("."))
 
 
@@ -79,12 +84,15 @@ def from_directory(name: str, path: str, registry: Registry, source: str) -> Mod
     root = Path(os.path.abspath(joined))
     if ".." in path and os.path.realpath(root) != os.path.realpath(joined):
         root = Path(os.path.realpath(joined))  # '..' behind a link leads out of the link's target
-    if not root.is_dir():
-        state = "is not a directory" if root.exists() else "does not exist"
+    if problem := directory_problem(root):
+        shown = (path, str(root)) if len(path) < 1000 else (f"{path[:60]}...", "it")
         raise RegistryError(
-            f"{registry.where(name)}: the path of '{name}' is '{path}', but {root} {state}.\n"
+            f"{registry.where(name)}: the path of '{name}' is '{shown[0]}', but {shown[1]} {problem}.\n"
             f"Correct the path (it is relative to {registry.file.parent}), or remove the entry."
         )
+    check_readable(root, registry.where(name))
+    if os.path.isdir(root / name):
+        check_readable(root / name, registry.where(name))
     package_dir = _package_dir(root, name, lambda: registry.where(name))
     if not os.path.isdir(root / "configs"):
         raise ModelLayoutError(
@@ -92,7 +100,31 @@ def from_directory(name: str, path: str, registry: Registry, source: str) -> Mod
             f"{root / 'configs'}.\nCreate it, with the model's model/, model_type/, datamodule/ "
             "and experiment/ in it."
         )
+    check_readable(root / "configs", registry.where(name))
     return _model(name, root, package_dir, source)
+
+
+def directory_problem(path: Path) -> str:
+    """Why a path leads to no directory, for a message: "does not exist"; empty if it leads to one."""
+    try:
+        return "" if stat.S_ISDIR(os.stat(path).st_mode) else "is not a directory"
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist"
+    except OSError as error:  # no permission on the way, a name that is too long, links that go round
+        return f"cannot be reached: {error.strerror}"
+
+
+def check_readable(directory: Path, where: str) -> None:
+    """Refuse a directory that may not be looked into.
+
+    Raises:
+        ModelLayoutError: names it, and ``where``, who leads there.
+    """
+    if not os.access(directory, os.R_OK | os.X_OK):
+        raise ModelLayoutError(
+            f"{where}: {directory} cannot be read: Permission denied.\nGive yourself the right to: "
+            f"chmod u+rx {shlex.quote(str(directory))}"
+        )
 
 
 def from_installed(name: str, package: str, source: str, where: str, remedy: str) -> ModelPackage:

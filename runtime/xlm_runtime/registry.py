@@ -10,6 +10,7 @@ import json
 import keyword
 import os
 import re
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,14 @@ from xlm_runtime.errors import ExternalModelConflictError, RegistryError, Scaffo
 from xlm_runtime.files import write_text
 
 REGISTRY_FILE = "xlm_models.json"
+
+#: What the runtime imports, of its own and of its dependencies: a model of such a name would stand before it on
+#: ``sys.path``. A test compares this with what is installed.
+NEEDED_PACKAGES = (
+    "_yaml copier datasets functorch huggingface_hub hydra hydra_plugins jinja2 lightning matplotlib mpl_toolkits "
+    "numpy omegaconf pydevd_plugins pylab rich safetensors tensorboard tokenizers torch torchdata torchgen "
+    "torchmetrics transformers xlm_runtime yaml"
+)
 
 _EXPECTED = 'Expected an object of names and paths, such as {"my_model": "path/to/my_model"}.'
 # In text that has parsed as JSON, a quotation mark stands nowhere but around strings.
@@ -112,10 +121,15 @@ def name_problem(name: str) -> str | None:
             f"{name!r} cannot be a model's name. Expected a Python identifier that is no keyword "
             "(letters, digits and underscores, no digit first), such as 'my_model'."
         )
-    if name in sys.stdlib_module_names:
+    if name in sys.stdlib_module_names or name == "test":  # which that set leaves out
         return (
             f"{name!r} cannot be a model's name: `import {name}` finds a module of Python's "
             "standard library. Choose another name."
+        )
+    if name in NEEDED_PACKAGES.split():
+        return (
+            f"{name!r} cannot be a model's name: `import {name}` has to find the package of that name, which xLM "
+            "needs itself. Choose another name."
         )
     return None
 
@@ -127,6 +141,8 @@ def read_text(file: Path) -> str | None:
         RegistryError: the file cannot be read, or is no UTF-8 (file and line).
     """
     try:
+        if not (stat.S_ISREG(mode := os.stat(file).st_mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
+            raise RegistryError(f"Cannot read {file}: it is no file of text. Expected a readable UTF-8 file.")
         raw = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None

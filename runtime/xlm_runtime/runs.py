@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from xlm_runtime.config_source import check_file
+from xlm_runtime.config_file import check_file
 from xlm_runtime.errors import CheckpointError, did_you_mean
 from xlm_runtime.files import write_text
 

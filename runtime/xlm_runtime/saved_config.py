@@ -9,8 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from xlm_runtime.config import PRIMARY, primary
-from xlm_runtime.config_source import group_names
+from xlm_runtime.config_groups import PRIMARY, group_names, primary
 from xlm_runtime.files import write_text
 from xlm_runtime.runs import missing_run, read_config
 

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from xlm_runtime import __version__
-from xlm_runtime.discovery import CORE_MODELS, discover, register
+from xlm_runtime.discovery import CORE_MODELS, current_directory, discover, register
 from xlm_runtime.errors import ScaffoldError, XlmError, did_you_mean
 from xlm_runtime.exits import report
 from xlm_runtime.files import write_text
@@ -157,7 +157,7 @@ def check_answers(source: Path, answers: Mapping[str, str]) -> None:
     reserved = {*" ".join(questions["reserved_names"]["default"]).split(), *CORE_MODELS, *points}
     better = _snake_case(name, reserved)
     if better != name:
-        why = "it is taken" if name in reserved else "expected snake_case, of 2 to 40 characters"
+        why = "it is taken" if name in reserved else "expected snake_case, of at most 40 characters"
         raise ScaffoldError(f"'{name}' cannot be a model's name: {why}. Did you mean '{better}'?")
 
 
@@ -165,7 +165,7 @@ def _snake_case(name: str, reserved: set[str]) -> str:
     """The model name nearest to ``name``."""
     words = re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3_\2", name)
     snake = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
-    if len(snake) < 2 or not snake[0].isalpha():
+    if not snake or not snake[0].isalpha():
         snake = f"my_model_{snake}".rstrip("_")
     snake = snake[:40].rstrip("_")
     return f"{snake[:37].rstrip('_')}_lm" if snake in reserved else snake
@@ -183,8 +183,9 @@ def _check_free(name: str, directory: Path, cwd: Path) -> None:
     if not directory.parent.is_dir():
         raise ScaffoldError(f"{directory.parent}, in which '{directory.name}' is to be made, is not a directory.")
     if os.path.lexists(directory) and (not directory.is_dir() or any(directory.iterdir())):
+        state = "is not empty" if directory.is_dir() else "is no directory"
         raise ScaffoldError(
-            f"{directory} exists already, and is not empty. Nothing is overwritten: choose another name, or another "
+            f"{directory} exists already, and {state}. Nothing is overwritten: choose another name, or another "
             "place with --directory."
         )
 
@@ -195,7 +196,7 @@ def _run(arguments: argparse.Namespace) -> None:
     scaffold(
         name,
         directory,
-        Path.cwd(),
+        current_directory(),
         starting_point=arguments.starting_point,
         description=arguments.description,
         author=arguments.author,

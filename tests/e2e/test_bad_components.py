@@ -105,6 +105,58 @@ def test_a_component_without_a_method_of_its_contract(
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "key", "words"),
+    [
+        ("def loss_fn(self, batch)", "def loss_fn(self)", "loss", ["loss_fn() cannot be called as (batch)"]),
+        ("    def loss_fn(self, batch)", "    @property\n    def loss_fn(self)", "loss", ["loss_fn is a property"]),
+        ("def configure(self, pl_module)", "def configure(self)", "loss", ["configure() cannot be", "(pl_module)"]),
+        ("def predict(self, batch)", "def predict(self, batch, steps)", "predictor", ["predict(batch, steps)"]),
+        (
+            "def to_dict(self, batch, preds)",
+            "def to_dict(self, preds)",
+            "predictor",
+            ["to_dict(preds)", "(batch, preds)"],
+        ),
+        (
+            "    def predict(",
+            "    def check_batch(self):\n        pass\n\n    def predict(",
+            "predictor",
+            ["check_batch() cannot be called as (batch)"],
+        ),
+        ("def __call__(self, examples)", "def __call__(self)", "datamodule.collators.lm", ["__call__()", "(examples)"]),
+    ],
+)
+def test_a_method_that_cannot_be_called_as_the_contract_says(
+    project: Path, xlm: Run, old: str, new: str, key: str, words: list[str]
+) -> None:
+    change(project, old, new)
+    xlm(EXPERIMENT).refused(f"config key '{key}'", "does not fit the contract", "contracts.py", *words)
+    assert not (project / "runs").exists()
+
+
+def test_a_prediction_that_is_not_returned(project: Path, xlm: Run) -> None:
+    change(project, 'return {"ids": self.model(', 'ids = {"ids": self.model(')
+    xlm(EXPERIMENT).refused("Predictor.predict returned None", "Is a return missing?")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("def show():\n    pass\n", ["show() cannot be called as (cfg)", "def main(cfg: DictConfig)"]),
+        (
+            "def show(cfg):\n    print(cfg.widht)\n",
+            ["'widht'", "It is asked for in", "show.py, line 2: print(cfg.widht)"],
+        ),
+        ("def show(cfg):\n    print(cfg.vocab.size)\n", ["'vocab.size'", "show.py, line 2"]),
+    ],
+)
+def test_a_command_that_is_at_fault(project: Path, xlm: Run, code: str, words: list[str]) -> None:
+    write(project / "my_model/configs/commands.yaml", "show: my_model.show.show\n")
+    write(project / "my_model/my_model/show.py", code)
+    xlm("job_type=show", EXPERIMENT).refused(*words)
+
+
+@pytest.mark.parametrize(
     ("name", "protocol", "method"),
     [("Loss", "LossFunction", "loss_fn"), ("Predictor", "Predictor", "to_dict"), ("Collator", "Collator", "__call__")],
 )

@@ -113,6 +113,7 @@ def test_no_model_at_all(project: Path, xlm: Run) -> None:
         ("model=my_modle", "'model/my_modle'", "'my_model'"),
         ("+trainr.max_steps=3", "'trainr'", "'trainer'"),
         ("+sede=1", "'sede'", "'seed'"),
+        ("~bacth_size", "'bacth_size'", "'batch_size'"),
         ("optimizer.groups={modle: {lr: 1}}", "optimizer.groups names 'modle'", "are: model"),
     ],
 )
@@ -124,6 +125,34 @@ def test_a_mistyped_key_on_the_command_line(project: Path, xlm: Run, word: str, 
 def test_two_mistyped_keys_among_flags(project: Path, xlm_process: Run) -> None:
     result = xlm_process("--cfg", "job", "experiment=star_easy_my_model", "sede=1", "modl=a")
     result.refused("Unknown key", "Did you mean")
+
+
+def test_a_mistyped_key_of_a_file_in_the_printed_configuration(project: Path, xlm: Run) -> None:
+    file = write(project / EXPERIMENT, CHOICES + "bacth_size: 3\n")
+    result = xlm("--cfg", "job", "experiment=mine")
+    result.refused("Unknown key 'bacth_size'", f"Written in {file}, line 5")
+    assert result.out == ""
+
+
+def test_a_job_type_without_its_key(project: Path, xlm: Run) -> None:
+    write(project / "my_model/configs/commands.yaml", "show: my_model.show.show\n")
+    xlm("train", "experiment=star_easy_my_model").refused("Cannot read 'train'", "Did you mean job_type=train?")
+    xlm("show").refused("Cannot read 'show'", "Did you mean job_type=show?")
+
+
+def test_a_value_of_the_command_line_is_sought_in_no_file(project: Path, xlm: Run) -> None:
+    result = xlm("experiment=star_easy_my_model", "monitor=val/loss")
+    result.refused("monitor is 'val/loss'; expected a mapping")
+    assert "Written in" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [("trainer=[1]", "In trainer=[1]: a group takes the name"), ("job_name=[a]", "job_name is ['a']; expected a name")],
+)
+def test_a_list_that_is_no_name(project: Path, xlm: Run, word: str, says: str) -> None:
+    xlm("experiment=star_easy_my_model", word).refused(says)
+    assert not (project / "runs").exists()
 
 
 def test_what_is_added_to_a_component_reaches_it(project: Path, xlm: Run) -> None:

@@ -151,6 +151,9 @@ def test_a_command_of_two_models(project: Path, xlm: Run) -> None:
     for name in ("my_model", "other"):
         write(project / f"{name}/configs/commands.yaml", f"show: {name}.show.show\n")
     xlm("job_type=show").refused("'show'", "several models", str(project / "my_model"), str(project / "other"))
+    listed = xlm().done()
+    assert "'show' cannot be run: it is a command of other too" in listed
+    assert "'show' cannot be run: it is a command of my_model too" in listed
 
 
 @pytest.mark.parametrize("words", [["-m", "seed=1,2", EXPERIMENT], [EXPERIMENT, "-m", "seed=1,2"]])
@@ -205,6 +208,15 @@ def test_a_reader_that_has_gone(project: Path) -> None:
         done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
         assert (done.returncode, done.stderr) == (141, "")
     os.close(writing)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a disk that is always full")
+def test_an_output_that_finds_no_room(project: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "xlm_runtime.cli"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: The output cannot be written: No space left") and done.stderr.count("\n") == 1
 
 
 def test_ctrl_c_before_training(project: Path) -> None:

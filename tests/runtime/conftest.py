@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from model_repositories import make_model, write_registry
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,15 @@ def corpus(tmp_path: Path) -> Path:
     from text_corpus import TEXTS, write  # here: most files of tests do without
 
     return write(tmp_path / "corpus.jsonl", TEXTS)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The configs of a model of one's own, found before those of the repository."""
+    root = make_model(tmp_path / "own", "own")
+    write_registry(tmp_path, {"own": "own"})
+    monkeypatch.chdir(tmp_path)
+    return root / "configs"
 
 
 @pytest.fixture

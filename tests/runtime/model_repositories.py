@@ -39,6 +39,13 @@ def write_registry(directory: Path, entries: Mapping[str, str] | str) -> Path:
     return file
 
 
+def write(file: Path, text: str) -> Path:
+    """Write a file and make its directory."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
 def declare(site: Path, name: str, *, value: str | None = None, metadata: bool = True) -> None:
     """The ``dist-info`` of a distribution ``<name>-dist`` with the entry point ``name = value``."""
     info = site / f"{name}_dist-1.0.dist-info"

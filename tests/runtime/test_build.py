@@ -170,6 +170,7 @@ def test_a_target_that_cannot_be_imported_is_an_error(target: str, says: str) ->
         ("def broken(:\n", "SyntaxError"),
         ("raise RuntimeError('no GPU today')\n", "RuntimeError: no GPU today"),
         ("x = 1 / 0\n", "ZeroDivisionError"),
+        ("import sys\nsys.exit(0)\n", "SystemExit: 0"),
     ],
 )
 def test_a_module_that_fails_while_it_is_imported_is_an_error_with_its_own_text(

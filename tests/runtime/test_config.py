@@ -11,12 +11,12 @@ import tiny_parts as tiny
 from hydra import initialize_config_dir, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from model_repositories import make_model, write_registry
+from model_repositories import write
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xlm_runtime.config import compose, install_plugins, set_vocab
-from xlm_runtime.errors import ConfigError, ConfigNotFoundError, ConfigSyntaxError, UnknownKeyError
+from xlm_runtime.errors import ConfigError, ConfigNotFoundError, UnknownKeyError
 from xlm_runtime.runs import save_config
 
 EXPERIMENTS = sorted(
@@ -164,21 +164,6 @@ def test_the_vocabulary_is_written_over_the_missing_values() -> None:
 # -- a model's own files -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The configs of a model of one's own, found before those of the repository."""
-    root = make_model(tmp_path / "own", "own")
-    write_registry(tmp_path, {"own": "own"})
-    monkeypatch.chdir(tmp_path)
-    (root / "configs" / "experiment").mkdir(exist_ok=True)
-    return root / "configs"
-
-
-def write(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
-
-
 HEADER = "# @package _global_\n"
 EXPERIMENT = """\
 defaults:
@@ -222,12 +207,6 @@ def test_a_key_that_nobody_declares_is_refused_in_an_experiment(own: Path) -> No
     write(own / "experiment" / "typo_own.yaml", EXPERIMENT + "batchsize: 3\n")
     with pytest.raises(UnknownKeyError, match=r"'batchsize'(?s:.*)'batch_size'"):
         compose(["experiment=typo_own"])
-
-
-def test_bad_yaml_is_an_error_with_file_and_line(own: Path) -> None:
-    write(own / "experiment" / "bad_own.yaml", "seed: 1\ntrainer: {max_steps: 3\nmonitor: x\n")
-    with pytest.raises(ConfigSyntaxError, match=r"bad_own\.yaml, line \d"):
-        compose(["experiment=bad_own"])
 
 
 # -- typos -------------------------------------------------------------------------------------------------

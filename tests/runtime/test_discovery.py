@@ -12,6 +12,7 @@ from model_repositories import make_model, write_registry
 
 from xlm_runtime.discovery import Discovery, ModelPackage, discover
 from xlm_runtime.errors import (
+    DiscoveryError,
     ExternalModelConflictError,
     ModelLayoutError,
     ModelNotFoundError,
@@ -198,6 +199,19 @@ def test_a_path_that_leads_to_no_model_names_the_entry_and_the_lack(
     assert message.startswith(f"{registry}, line 2: ")
     assert named in message
     assert str(root) in message
+
+
+def test_a_path_that_is_too_long_is_an_error(cwd: Path) -> None:
+    write_registry(cwd, {"my_model": "x" * 5000})
+    with pytest.raises(RegistryError, match=r"line 2: .*xxx\.\.\.', but it cannot be reached: File name too long"):
+        discover(cwd, {})
+
+
+def test_a_current_directory_that_was_deleted_is_an_error(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(cwd)
+    cwd.rmdir()
+    with pytest.raises(DiscoveryError, match="current directory exists no longer"):
+        discover()
 
 
 # XLM_MODELS_PATH.

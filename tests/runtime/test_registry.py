@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
 from model_repositories import make_model, write_registry
+from packaging.requirements import Requirement
 
 from xlm_runtime.discovery import discover, register
 from xlm_runtime.errors import ExternalModelConflictError, RegistryError, ScaffoldError
+from xlm_runtime.registry import name_problem
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,33 @@ def test_a_registry_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         discover(tmp_path, {})
 
 
+def test_a_registry_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "xlm_models.json")
+    with pytest.raises(RegistryError, match=r"Cannot read .*xlm_models\.json: it is no file of text"):
+        discover(tmp_path, {})
+
+
+def test_no_model_bears_the_name_of_a_package_that_the_runtime_needs(tmp_path: Path) -> None:
+    names = {name.replace("_", "-").lower() for name in ("xlm-runtime", *dependencies("xlm-runtime"))}
+    packages = {
+        package
+        for package, distributions in packages_distributions().items()
+        if any(name.replace("_", "-").lower() in names for name in distributions)
+    }
+    assert {"torch", "yaml", "hydra", "xlm_runtime"} <= packages | {"xlm_runtime"}
+    for package in sorted(packages):
+        assert name_problem(package), package
+    make_model(tmp_path / "torch", "torch")
+    write_registry(tmp_path, {"torch": "torch"})
+    with pytest.raises(RegistryError, match=r"line 2: 'torch' cannot be a model's name: .* which xLM needs itself"):
+        discover(tmp_path, {})
+
+
+def dependencies(distribution: str) -> list[str]:
+    required = [Requirement(line) for line in requires(distribution) or []]
+    return [each.name for each in required if each.marker is None or each.marker.evaluate({"extra": ""})]
+
+
 def test_a_registered_model_is_discovered(tmp_path: Path) -> None:
     make_model(tmp_path / "my_model", "my_model")
     register(tmp_path, "my_model", "my_model")
@@ -110,7 +140,7 @@ def test_a_name_that_is_registered_already_is_refused(tmp_path: Path) -> None:
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["my-model", "2nd", "", "class", "random"])
+@pytest.mark.parametrize("name", ["my-model", "2nd", "", "class", "random", "test", "torch"])
 def test_a_name_that_cannot_be_a_models_is_not_registered(tmp_path: Path, name: str) -> None:
     with pytest.raises(ScaffoldError, match="cannot be a model's name"):
         register(tmp_path, name, "somewhere")

@@ -112,7 +112,7 @@ def test_a_directory_in_use_is_left_alone(tmp_path: Path) -> None:
         ("my-awesome model", "my_awesome_model"),
         ("GPTStyleLM2", "gpt_style_lm2"),
         ("2nd_model", "my_model_2nd_model"),
-        ("x", "my_model_x"),
+        ("2", "my_model_2"),
         ("", "my_model"),
         ("../up", "up"),
         ("a" * 50, "a" * 40),

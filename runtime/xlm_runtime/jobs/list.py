@@ -33,6 +33,9 @@ def _lines(found: Discovery) -> Iterator[str]:
         yield f"      experiments: {', '.join(model.experiments()) or 'none'}"
         if model.commands:
             yield f"      commands:    {', '.join(model.commands)}"
+        for name in model.commands:
+            if others := [other.name for other in found.models.values() if name in other.commands and other != model]:
+                yield f"                   '{name}' cannot be run: it is a command of {', '.join(others)} too"
     if not found.models:
         yield "searched\n" + "\n".join(f"  {place}" for place in found.searched)
         yield "Make one with `xlm-scaffold my_model`."
