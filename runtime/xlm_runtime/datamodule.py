@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, Subset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from xlm_runtime.datasets import Divisible
-from xlm_runtime.errors import ConfigError, DataError
+from xlm_runtime.errors import ConfigError, DataError, did_you_mean
 from xlm_runtime.metrics import LoaderKind
 from xlm_runtime.sampler import EpochOrder
 from xlm_runtime.signals import ignore_in_worker
@@ -40,7 +40,8 @@ class DataModule(pl.LightningDataModule):
 
     Args:
         dataset: ``dataset[split]`` is a map-style dataset of examples; of training, it may be an ``IterableDataset``,
-            whose iterators keep their place (``state_dict``); on several devices it must be ``Divisible``.
+            whose iterators keep their place (``state_dict``); on several devices it must be ``Divisible``. Of its
+            ``own_splits``, if it names any, each must be read by a part.
         collators: by loader kind; ``lm`` is needed to train and for the loss in evaluation, ``prediction``
             for the predictor. ``None`` leaves a kind out.
         batch_size: examples per device and batch of training.
@@ -54,7 +55,7 @@ class DataModule(pl.LightningDataModule):
         global_batch_size: examples of an optimizer step; an epoch is so many steps, whole ones. None: batch_size.
 
     Raises:
-        ConfigError: sizes below one, no collator at all, an unknown part.
+        ConfigError: sizes below one, no collator at all, an unknown part, a split that no part reads.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class DataModule(pl.LightningDataModule):
                 raise ConfigError(f"{name} is {value}; it must be at least {least}.")
         if eval_split not in splits:
             raise ConfigError(f"split is '{eval_split}'; expected one of: {', '.join(splits)}.")
+        check_splits(dataset, splits)
         self.collators = {LoaderKind(kind): collate for kind, collate in collators.items() if collate is not None}
         if not self.collators:
             raise ConfigError(
@@ -244,6 +246,27 @@ class DataModule(pl.LightningDataModule):
             )
             for kind in kinds
         ]
+
+
+def check_splits(dataset: Any, splits: Mapping[str, str]) -> None:
+    """Refuse a split with a source of its own that no part reads, where the parts read several: mostly a mistyped name.
+
+    Args:
+        dataset: may name such splits as ``own_splits``.
+        splits: the dataset's split that plays each part.
+
+    Raises:
+        ConfigError: names the split, and how it is read.
+    """
+    read = set(splits.values())
+    unread = [split for split in getattr(dataset, "own_splits", ()) if split not in {*splits, *read}]
+    if unread and len(read) > 1:  # debug=overfit: all of them read one
+        name = unread[0]
+        raise ConfigError(
+            f"The dataset has the split '{name}', which nothing reads: datamodule.splits is {dict(splits)}. "
+            f"{did_you_mean(name, read)}\nCall it by one of these names, leave it out, or say what reads it: "
+            f"datamodule.splits.val={name}, or +datamodule.splits.{name}={name} and split={name} in evaluation."
+        )
 
 
 def _first(stream: Any, count: int) -> list[Any]:

@@ -142,6 +142,7 @@ def _observers() -> list[_ChildProcessObserver]:
 
 def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:
     """Refuse a callback that waits for a metric which never comes: Lightning would notice after the first validation.
+    One that is not ``strict`` about it may wait: debug=overfit stops at an exact match, where there is one.
 
     Args:
         trainer: with its callbacks.
@@ -152,7 +153,7 @@ def check_monitored(trainer: pl.Trainer, logged: Sequence[str]) -> None:
     """
     for callback in vars(trainer)["callbacks"]:
         metric = getattr(callback, "monitor", None)
-        if metric is not None and metric not in logged:
+        if metric is not None and metric not in logged and getattr(callback, "strict", True):
             raise ConfigError(
                 f"{type(callback).__name__} monitors '{metric}', which this run does not log "
                 f"(config key 'monitor.metric', or the callback's own). {did_you_mean(metric, logged)}\n"

@@ -280,6 +280,12 @@ def test_a_metric_to_be_monitored_that_is_not_measured(project: Path, xlm: Run) 
     assert not (project / "runs").exists()  # noticed before the first step
 
 
+def test_a_batch_is_learnt_by_heart_where_nothing_is_predicted(project: Path, xlm: Run) -> None:
+    words = ["predictor=null", "datamodule.collators.prediction=null", "trainer.max_steps=3", "batch_size=4"]
+    out = xlm("experiment=star_easy_my_model", "debug=overfit", *words, "trainer.val_check_interval=1").done()
+    assert "finished at step 3: val/loss" in out
+
+
 def test_one_config_name_in_two_models(project: Path, xlm: Run) -> None:
     make_model(project / "other", "other")
     register(project, {"my_model": "my_model", "other": "other"})

@@ -200,3 +200,20 @@ def test_an_unknown_kind_is_an_error() -> None:
 def test_an_empty_split_is_an_error() -> None:
     with pytest.raises(DataError, match=r"'train'.*empty"):
         tiny.make_datamodule(dataset={"train": []}).train_dataloader()
+
+
+class Named(dict[str, Any]):
+    """A dataset that says which of its splits have a source of their own."""
+
+    own_splits = ("train", "dev")
+
+
+def test_a_split_that_nothing_reads_is_an_error() -> None:
+    dataset = Named(train=tiny.examples(16), val=tiny.examples(10), dev=tiny.examples(3))
+    with pytest.raises(ConfigError, match=r"split 'dev', which nothing reads(?s:.*)datamodule\.splits\.val=dev"):
+        tiny.make_datamodule(dataset=dataset)
+    read = tiny.make_datamodule(dataset=dataset, splits={"train": "train", "val": "dev", "test": "val"})
+    assert len(read.examples("val")) == 3
+    more = tiny.make_datamodule(dataset=dataset, splits={"train": "train", "val": "val", "test": "val", "dev": "dev"})
+    assert len(more.examples("dev")) == 3
+    tiny.make_datamodule(dataset=dataset, splits=dict.fromkeys(("train", "val", "test"), "train"))  # debug=overfit

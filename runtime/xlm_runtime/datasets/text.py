@@ -130,6 +130,11 @@ class TextDataset:
         return self._rule.names
 
     @property
+    def own_splits(self) -> tuple[str, ...]:
+        """Those that have a source of their own, and are no share of the training documents."""
+        return tuple(self._rule.own)
+
+    @property
     def _blocks(self) -> Path:
         return cache_directory(self._cache_dir, "text-blocks", {"tokens": self._key, "shape": vars(self._shape)})
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from xlm_runtime.build import build_dataset, build_tokenizer
+from xlm_runtime.datamodule import check_splits
 from xlm_runtime.datasets import Preparable
 from xlm_runtime.datasets.text_progress import Report
 from xlm_runtime.jobs._console import make_console
@@ -32,6 +33,7 @@ def _last_words(number: int) -> None:
 def _prepare(cfg: DictConfig) -> None:
     tokenizer = build_tokenizer(cfg)
     dataset = build_dataset(cfg, tokenizer)
+    check_splits(dataset, cfg.datamodule.splits)
     print(f"tokenizer: {len(tokenizer):,} tokens", flush=True)
     if not isinstance(dataset, Preparable):
         for split in dict.fromkeys(cfg.datamodule.splits.values()):
