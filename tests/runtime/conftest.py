@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from model_repositories import make_model, write_registry
@@ -26,6 +27,14 @@ def corpus(tmp_path: Path) -> Path:
     from text_corpus import TEXTS, write  # here: most files of tests do without
 
     return write(tmp_path / "corpus.jsonl", TEXTS)
+
+
+@pytest.fixture
+def make_star(tmp_path: Path) -> Any:
+    """Makes star graphs: ``star_graphs.maker``, with a cache of the test's own."""
+    from star_graphs import maker  # here: most files of tests do without
+
+    return maker(tmp_path / "cache")
 
 
 @pytest.fixture
