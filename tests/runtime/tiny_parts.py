@@ -250,3 +250,28 @@ def reference_models() -> Iterator[None]:
         patch.setenv("XLM_MODELS_PATH", str(REPOSITORY / "reference-models"))
         activate(discover().models)
         yield
+
+
+def fit(harness: Harness, datamodule: pl.LightningDataModule | None = None, **trainer: Any) -> Memory:
+    """Train, and return what was logged."""
+    memory = Memory()
+    make_trainer(logger=memory, **trainer).fit(harness, datamodule=datamodule or make_datamodule())
+    return memory
+
+
+def snapshot(harness: Harness) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in harness.state_dict().items()}
+
+
+def changed(harness: Harness, before: dict[str, Tensor]) -> set[str]:
+    return {name for name, value in harness.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def trainable_parts(**changes: Any) -> Harness:
+    torch.manual_seed(0)
+    model = Model()
+    schedule = NoiseSchedule()
+    loss = TrainableLoss(model)
+    loss.noise_schedule = schedule
+    predictor = TrainablePredictor(model)
+    return make_harness(model=model, loss=loss, predictor=predictor, noise_schedule=schedule, **changes)
