@@ -88,8 +88,10 @@ def _draw(curves: Mapping[str, Series], title: str, image: Path) -> None:
             steps, values = zip(*points, strict=True)
             marker = "o" if len(points) < 30 else None
             axes.plot(steps, values, marker=marker, markersize=3, label=part, color=_COLORS.get(part))
-        axes.set_title(metric, fontsize=10)
+        # Both at a place of their own: matplotlib finds one by measuring every label once more.
+        axes.set_title(metric, fontsize=10, y=1)
         axes.set_xlabel("step", fontsize=8)
+        axes.xaxis.set_label_coords(0.5, -0.13)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.tick_params(labelsize=8)

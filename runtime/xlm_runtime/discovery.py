@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import invalidate_caches
 from importlib.metadata import EntryPoint, entry_points
@@ -36,7 +37,7 @@ from xlm_runtime.model_package import (
 )
 from xlm_runtime.registry import REGISTRY_FILE, read_registry, register
 
-__all__ = ["CORE_MODELS", "Discovery", "ModelPackage", "activate", "current_directory", "discover", "register"]
+__all__ = ["CORE_MODELS", "Discovery", "ModelPackage", "activate", "current_directory", "discover", "known", "register"]
 
 PATH_VARIABLE = "XLM_MODELS_PATH"
 ENTRY_POINT_GROUP = "xlm.models"
@@ -72,8 +73,24 @@ class Discovery:
         )
 
 
+_known: Discovery | None = None
+
+
+@contextmanager
+def known(found: Discovery) -> Iterator[None]:
+    """Let ``discover()`` answer with this meanwhile: many parts of a command ask, and each search reads what is said of
+    every installed package.
+    """
+    global _known
+    before, _known = _known, found
+    try:
+        yield
+    finally:
+        _known = before
+
+
 def discover(cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> Discovery:
-    """Search every place.
+    """Search every place; within ``known``, none.
 
     Args:
         cwd: what relative places are relative to; the current directory if None.
@@ -84,6 +101,8 @@ def discover(cwd: Path | None = None, environ: Mapping[str, str] | None = None) 
         ModelLayoutError: it leads to a directory without package, ``__init__.py`` or configs.
         ExternalModelConflictError: one name for two models, or twice in one file.
     """
+    if _known is not None and cwd is None and environ is None:
+        return _known
     cwd = Path(os.path.abspath(cwd or current_directory()))
     environ = os.environ if environ is None else environ
     searched: list[str] = []

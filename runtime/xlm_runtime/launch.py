@@ -23,7 +23,7 @@ from xlm_runtime.component_checks import check_command
 from xlm_runtime.config_errors import asked_for, check_choices, check_override
 from xlm_runtime.config_groups import PRIMARY, group_names
 from xlm_runtime.config_source import RUNTIME_CONFIGS
-from xlm_runtime.discovery import Discovery, activate, discover
+from xlm_runtime.discovery import Discovery, activate, discover, known
 from xlm_runtime.errors import DiscoveryError, UnknownKeyError, XlmError, did_you_mean
 from xlm_runtime.exits import exit_without_reader, report
 from xlm_runtime.files import plain_disk_faults
@@ -54,28 +54,32 @@ def launch(arguments: Sequence[str]) -> None:
     arguments = [*(word for word in arguments if word not in overrides), *overrides]
     config.install_plugins()
     found = discover()
-    groups, job_types = group_names(), _job_types(found)
-    for word in overrides:
-        check_override(word, groups, job_types)
-    activate(found.models)
-    job_type = _job_type(overrides)
-    path, named = job_path(job_type, found)
-    sweep = bool({"-m", "--multirun"} & set(arguments))
-    if _on_saved_run(job_type, overrides):
-        apart = _swept(lambda: sweeps.runs_apart(arguments, overrides), overrides) if sweep else []
-        if apart:
-            _launch_apart(apart)
+    with known(found):
+        groups, job_types = group_names(), _job_types(found)
+        for word in overrides:
+            check_override(word, groups, job_types)
+        activate(found.models)
+        path, named = job_path(job_type := _job_type(overrides), found)
+        sweep = bool({"-m", "--multirun"} & set(arguments))
+        if _on_saved_run(job_type, overrides):
+            _launch_on_saved(arguments, overrides, path, named, sweep)
             return
-        with saved_config(overrides) as directory:
-            words = as_additions(arguments, overrides)
-            _hydra([*words, *_QUIET_HYDRA], overrides, path, named, directory)
-    else:
         if sweep:
             words = _swept(lambda: sweeps.deferred(overrides, groups), overrides)
             arguments = [*arguments[: len(arguments) - len(overrides)], *words]
         elif options.cfg:  # which Hydra prints without calling the job, and so without what is checked there
             config.compose(overrides)
         _hydra(arguments, overrides, path, named)
+
+
+def _launch_on_saved(arguments: Sequence[str], overrides: Sequence[str], path: str, named: str, sweep: bool) -> None:
+    apart = _swept(lambda: sweeps.runs_apart(arguments, overrides), overrides) if sweep else []
+    if apart:
+        _launch_apart(apart)
+        return
+    with saved_config(overrides) as directory:
+        words = as_additions(arguments, overrides)
+        _hydra([*words, *_QUIET_HYDRA], overrides, path, named, directory)
 
 
 def _launch_apart(commands: Sequence[Sequence[str]]) -> None:
@@ -146,10 +150,10 @@ def job_path(job_type: str, found: Discovery) -> tuple[str, str]:
         )
     if owners:
         return owners[0].commands[job_type], f"command '{job_type}' in the commands.yaml of {owners[0].root}"
-    known = _job_types(found)
+    job_types = _job_types(found)
     raise UnknownKeyError(
-        f"Unknown job type '{job_type}'. {did_you_mean(job_type, known)}\n"
-        f"Job types: {', '.join(JOBS)}. Commands of models: {', '.join(known[len(JOBS) :]) or 'none'}."
+        f"Unknown job type '{job_type}'. {did_you_mean(job_type, job_types)}\n"
+        f"Job types: {', '.join(JOBS)}. Commands of models: {', '.join(job_types[len(JOBS) :]) or 'none'}."
     )
 
 
@@ -157,7 +161,7 @@ def _job_types(found: Discovery) -> list[str]:
     return [*JOBS, *(name for model in found.models.values() for name in model.commands)]
 
 
-def _job_type(overrides: list[str]) -> str:
+def _job_type(overrides: Sequence[str]) -> str:
     if any(word.partition("=")[::2] == ("job_type", "") for word in overrides):
         raise UnknownKeyError(f"job_type is empty. Give one of: {', '.join(JOBS)}.")
     return last_value(overrides, "job_type") or "train"

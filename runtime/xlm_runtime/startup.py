@@ -9,6 +9,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_left_alone = False
+
 
 @contextmanager
 def without_collections() -> Iterator[None]:
@@ -24,7 +26,11 @@ def without_collections() -> Iterator[None]:
 
 def libraries_are_loaded() -> None:
     """Switch the collector on. What is there by now is left alone for good: a program's libraries stay."""
+    global _left_alone
     if not gc.isenabled():
-        if gc.get_freeze_count() == 0:  # of what a program has left behind by its second command, much is garbage
+        # Of what a program has left behind by its second command, much is garbage. Python is not asked whether anything
+        # is left alone yet: it counts all of that, one by one.
+        if not _left_alone:
             gc.freeze()
+        _left_alone = True
         gc.enable()
