@@ -1,8 +1,23 @@
 """For all tests."""
 
 import gc
+from collections.abc import Iterator
 
 import pytest
+import warm
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The address of a server of ``warm``: it takes seconds to start, so all directories of tests share one."""
+    with warm.serve() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def copier_server() -> Iterator[str]:
+    with warm.serve(warm.COPIER) as address:
+        yield address
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import warm
 from documents import blocks
 from fresh_machine import Machine, publish_template, without_models
 from hub_server import hub_server
@@ -26,28 +25,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    with warm.serve() as address:
-        yield address
-
-
-@pytest.fixture(scope="session")
-def copier() -> Iterator[str]:
-    with warm.serve(warm.COPIER) as address:
-        yield address
-
-
 @pytest.fixture
 def run(
-    tmp_path: Path, template: Path, installed: Path, cache: Path, server: str, copier: str
+    tmp_path: Path, template: Path, installed: Path, cache: Path, server: str, copier_server: str
 ) -> Iterator[Callable[[Path], None]]:
     """``run(page)``: all of its commands, in their order, on a fresh machine."""
 
     with hub_server("hf_...") as hub:
 
         def run(page: Path) -> None:
-            machine = Machine(tmp_path, template, installed, cache, server, copier, hub.address)
+            machine = Machine(tmp_path, template, installed, cache, server, copier_server, hub.address)
             compared = [check(page, block, printed) for block, printed in run_page(page, machine)]
             assert len(compared) == sum(block.kind == "output" for block in blocks(page))
 

@@ -82,16 +82,13 @@ def xlm(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def programs(tmp_path_factory: pytest.TempPathFactory, server: str) -> Path:
     """A directory with an ``xlm``, a ``torchrun`` and a ``python`` that import no library anew each time."""
     directory = tmp_path_factory.mktemp("bin")
-    with warm.serve() as server:
-        warm.install(directory / "xlm", Path(sys.executable), server)
-        warm.install_python(directory / "python", Path(sys.executable), server)
-        warm.install(
-            directory / "torchrun", Path(sys.executable), server, "torch.distributed.run", directory / "python"
-        )
-        yield directory
+    warm.install(directory / "xlm", Path(sys.executable), server)
+    warm.install_python(directory / "python", Path(sys.executable), server)
+    warm.install(directory / "torchrun", Path(sys.executable), server, "torch.distributed.run", directory / "python")
+    return directory
 
 
 @pytest.fixture(scope="session")

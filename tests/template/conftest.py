@@ -14,13 +14,12 @@ from xlm_runtime.scaffold import render, template_source
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def programs(tmp_path_factory: pytest.TempPathFactory, server: str, copier_server: str) -> Path:
     """A directory with a ``python`` whose tests and commands, and a ``copier``, that import no library anew each time."""
     directory = tmp_path_factory.mktemp("programs")
-    with warm.serve() as server, warm.serve(warm.COPIER) as copier_server:
-        warm.install_python(directory / "python", Path(sys.executable), server)
-        warm.install(directory / "copier", Path(sys.executable), copier_server, "copier")
-        yield directory
+    warm.install_python(directory / "python", Path(sys.executable), server)
+    warm.install(directory / "copier", Path(sys.executable), copier_server, "copier")
+    return directory
 
 
 @pytest.fixture(scope="session", autouse=True)
