@@ -84,10 +84,11 @@ def xlm(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory, server: str) -> Path:
     """A directory with an ``xlm``, a ``torchrun`` and a ``python`` that import no library anew each time."""
-    directory = tmp_path_factory.mktemp("bin")
-    warm.install(directory / "xlm", Path(sys.executable), server)
-    warm.install_python(directory / "python", Path(sys.executable), server)
-    warm.install(directory / "torchrun", Path(sys.executable), server, "torch.distributed.run", directory / "python")
+    directory, own = tmp_path_factory.mktemp("bin"), Path(sys.executable)
+    python = directory / "python"  # also what the others start further processes by
+    warm.install_python(python, own, server)
+    warm.install(directory / "xlm", own, server, executable=python)
+    warm.install(directory / "torchrun", own, server, "torch.distributed.run", python)
     return directory
 
 
