@@ -10,6 +10,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+import warm
 from rendering import LONG_NAME, QUESTIONS, SHORT_NAME, STARTING_POINTS, files_of, succeed
 
 from xlm_runtime import __version__
@@ -51,7 +52,9 @@ def requirements(wheel: Path) -> list[str]:
 
 @pytest.mark.parametrize("length", [len(SHORT_NAME), len(LONG_NAME)])
 @pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
-def test_installed_models_are_found_and_compose(make: Make, tmp_path: Path, length: int, editable: bool) -> None:
+def test_installed_models_are_found_and_compose(
+    make: Make, tmp_path: Path, server: str, length: int, editable: bool
+) -> None:
     """One of each starting point, side by side; the last letter tells them apart."""
     base = {len(SHORT_NAME): SHORT_NAME, len(LONG_NAME): LONG_NAME}[length]
     points = {base[:-1] + letter: point for letter, point in zip("vwxyz", STARTING_POINTS, strict=True)}
@@ -63,6 +66,8 @@ def test_installed_models_are_found_and_compose(make: Make, tmp_path: Path, leng
     elsewhere.mkdir()
 
     listed = succeed([str(python), "-m", "xlm_runtime.cli"], elsewhere)
+    quick = tmp_path / "python"  # as the environment's, but that it imports no library anew
+    warm.install_python(quick, python, server)
     printed = succeed(
         [str(python), "-c", "".join(f"import {name}; print({name}.__file__)\n" for name in points)], elsewhere
     )
@@ -70,7 +75,7 @@ def test_installed_models_are_found_and_compose(make: Make, tmp_path: Path, leng
         root = project if editable else next(python.parent.parent.glob(f"lib/*/site-packages/{name}"))
         assert f"  {name}  (installed package: {root})" in listed
         words = ["--cfg", "job", f"experiment=star_easy_{name}"]
-        composed = succeed([str(python), "-m", "xlm_runtime.cli", *words], elsewhere)
+        composed = succeed([str(quick), "-m", "xlm_runtime.cli", *words], elsewhere)
         prefix = "".join(word.capitalize() for word in name.split("_"))
         assert f"_target_: {name}.model_{name}.{prefix}Model" in composed
         assert os.path.samefile(imported, (project if editable else root.parent) / name / "__init__.py")
