@@ -77,9 +77,9 @@ _known: Discovery | None = None
 
 
 @contextmanager
-def known(found: Discovery) -> Iterator[None]:
+def known(found: Discovery | None) -> Iterator[None]:
     """Let ``discover()`` answer with this meanwhile: many parts of a command ask, and each search reads what is said of
-    every installed package.
+    every installed package. None: let it search again, for code that may change what there is.
     """
     global _known
     before, _known = _known, found

@@ -202,7 +202,7 @@ def _hydra(
             check_command(job, named)
             quiet()  # behind the import, in which Lightning sets its own level
             libraries_are_loaded()
-            with plain_disk_faults():
+            with plain_disk_faults(), known(None):
                 result = job(cfg)
             if cfg.job_type not in JOBS:  # a model's command, which need not know of reports
                 from xlm_runtime.report.run_report import report_of_run  # not for jobs that need no pages

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from model_repositories import make_model, write_registry
 
-from xlm_runtime.discovery import Discovery, ModelPackage, discover
+from xlm_runtime.discovery import Discovery, ModelPackage, discover, known
 from xlm_runtime.errors import (
     DiscoveryError,
     ExternalModelConflictError,
@@ -32,6 +32,23 @@ def cwd(tmp_path: Path) -> Path:
 def only(found: Discovery) -> ModelPackage:
     (model,) = found.models.values()
     return model
+
+
+def test_what_is_known_is_not_searched_for_again_until_it_may_have_changed(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(cwd)
+    monkeypatch.delenv("XLM_MODELS_PATH", raising=False)
+    monkeypatch.delenv("XLM_MODELS_PACKAGES", raising=False)
+    found = discover()
+    make_model(cwd / "my_model", "my_model")
+    write_registry(cwd, {"my_model": "my_model"})
+    with known(found):
+        assert discover() is found and only(discover(cwd, {})).name == "my_model"
+        with known(None):
+            assert only(discover()).name == "my_model"
+        assert discover() is found
+    assert only(discover()).name == "my_model"
 
 
 # The places.
