@@ -1,10 +1,17 @@
 """For all tests."""
 
 import gc
+import signal
 from collections.abc import Iterator
 
 import pytest
 import warm
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Started in the background, a test run ignores Ctrl-C, and so would every program that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import traceback
@@ -17,12 +16,6 @@ from tiny_models import make_model, register
 
 #: What decides which models are found, and what a run writes where.
 VARIABLES = ("XLM_MODELS_PATH", "XLM_MODELS_PACKAGES", "XLM_TRACEBACK", "XLM_CACHE_DIR", "HYDRA_FULL_ERROR")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def interruptible() -> None:
-    """Started in the background, a test run ignores Ctrl-C, and so would every program that it starts."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
