@@ -19,16 +19,26 @@ import lightning.pytorch as pl
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torchmetrics import Metric
 from transformers import PreTrainedTokenizerBase
 
 from xlm_runtime.checkpoint_io import CheckpointFiles
-from xlm_runtime.component_checks import check_arguments, check_contract, what_is_missing
+from xlm_runtime.component_checks import (
+    check_arguments,
+    check_contract,
+    check_kind,
+    error_text,
+    raised,
+    what_is_missing,
+)
 from xlm_runtime.config import set_vocab
 from xlm_runtime.config_source import written_in
+from xlm_runtime.contracts import call_problem
 from xlm_runtime.datamodule import DataModule
-from xlm_runtime.errors import ComponentError, ConfigError, UnknownKeyError, XlmError
+from xlm_runtime.errors import ComponentError, ConfigError, ContractError, UnknownKeyError, XlmError
 from xlm_runtime.harness import VALIDATION, Harness
 from xlm_runtime.locate import locate as locate
 from xlm_runtime.metrics import LoaderKind, MetricSet
@@ -134,8 +144,16 @@ def build_dataset(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Any:
     return make(cfg, "dataset", tokenizer=tokenizer)
 
 
+#: What the Trainer takes from two groups.
+_LIGHTNINGS: dict[str, type] = {"callbacks": pl.Callback, "logger": Logger}
+
+
 def _make_all(cfg: DictConfig, group: str) -> list[Any]:
-    return [make(cfg, f"{group}.{name}") for name, node in (cfg.get(group) or {}).items() if node]
+    kind = _LIGHTNINGS[group]
+    made = {f"{group}.{name}": make(cfg, f"{group}.{name}") for name, node in (cfg.get(group) or {}).items() if node}
+    for key, part in made.items():
+        check_kind(part, kind, key)
+    return list(made.values())
 
 
 def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
@@ -165,11 +183,13 @@ def build_trainer(cfg: DictConfig, **changes: Any) -> pl.Trainer:
         trainer: pl.Trainer = make(cfg, "trainer", leave=tuple(changes), **settings)
     except ComponentError as error:
         if isinstance(error.__cause__, MisconfigurationException):
-            raise ConfigError(
-                f"There can be no trainer of this configuration: {error.__cause__}\n"
-                f"trainer.accelerator is {cfg.trainer.accelerator}, trainer.devices is {cfg.trainer.devices}; "
-                "trainer.accelerator=auto takes what this machine has."
-            ) from error
+            lines = [f"There can be no trainer of this configuration: {error.__cause__}"]
+            if re.search(r"(?i)accelerator|device|gpu|cuda|mps|strategy|node", lines[0]):
+                lines.append(
+                    f"trainer.accelerator is {cfg.trainer.accelerator}, trainer.devices is {cfg.trainer.devices}; "
+                    "trainer.accelerator=auto takes what this machine has."
+                )
+            raise ConfigError("\n".join(lines)) from error
         raise
     trains = "devices" not in changes  # an evaluation has a device of its own
     check_precision(trainer, cfg, trains)
@@ -211,19 +231,20 @@ def make(
         plain = OmegaConf.masked_copy(node, [name for name in node if name not in leave]) if leave else node
         plain._set_parent(node._get_parent())
         given = {str(name) for name in plain if name not in ("_target_", "_convert_", "_partial_", "_recursive_")}
-        check_arguments(target, key, given, set(objects), partial=_partial)
+        asked = bool(node.get("_partial_"))  # a function that the config leaves without its last arguments
+        check_arguments(target, key, given, set(objects), partial=_partial or asked)
         factory = instantiate(plain, _partial_=True, _convert_="all")
         if _partial:
             return functools.partial(_make_later, factory, str(node._target_), key, **objects)
-        made = factory(**objects)
+        made = functools.partial(factory, **objects) if asked else factory(**objects)
     except XlmError:
         raise
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
-        lines = (f"The config node '{key}' cannot be made: {_text(cause)}", what_is_missing(str(cause)))
+        lines = (f"The config node '{key}' cannot be made: {error_text(cause)}", what_is_missing(str(cause)))
         raise ComponentError("\n".join(filter(None, lines))) from error
     except Exception as error:
-        raise _raised(str(node._target_), key, error, factory) from error
+        raise raised(str(node._target_), key, error, factory) from error
     check_contract(made, contract or key, key, str(node._target_))
     return made
 
@@ -242,17 +263,7 @@ def _make_later(factory: Callable[..., Any], target: str, key: str, *first: Any,
     except XlmError:
         raise
     except Exception as error:
-        raise _raised(target, key, error, factory) from error
-
-
-def _raised(target: str, key: str, error: Exception, factory: Any) -> ComponentError:
-    words = getattr(factory, "keywords", {}).items()
-    given = ", ".join(f"{name}={value!r}" for name, value in words if isinstance(value, str | int | float | None))
-    return ComponentError(
-        f"{target}, made from the config node '{key}', raised {type(error).__name__}: {error}\n"
-        + (f"It was given {given}. " if given else "")
-        + "XLM_TRACEBACK=1 shows where."
-    )
+        raise raised(target, key, error, factory) from error
 
 
 def _metric_set(cfg: DictConfig, kind: LoaderKind) -> MetricSet:
@@ -261,12 +272,16 @@ def _metric_set(cfg: DictConfig, kind: LoaderKind) -> MetricSet:
         if not node:
             continue
         key = f"metrics.{kind}.{name}"
+        if not OmegaConf.is_dict(node):
+            raise ConfigError(f"'{key}' is {node!r}; expected a mapping with the keys 'metric' and 'update'.")
         if unknown := [str(k) for k in node if k not in ("metric", "update", "means")]:
             raise UnknownKeyError(f"'{key}' holds '{unknown[0]}': a metric has the keys 'metric', 'update', 'means'.")
         if not node.get("update"):
             raise ConfigError(f"'{key}' lacks 'update': the dotted path of a function (batch, output) -> dict.")
-        metrics[str(name)] = make(cfg, f"{key}.metric")
-        updates[str(name)] = _locate(str(node["update"]), f"config key '{key}.update'")
+        metrics[str(name)] = check_kind(make(cfg, f"{key}.metric"), Metric, f"{key}.metric")
+        updates[str(name)] = update = _locate(str(node["update"]), f"config key '{key}.update'")
+        if problem := call_problem(update, ("batch", "output")):
+            raise ContractError(f"{node['update']}{problem} (config key '{key}.update').")
     return MetricSet(metrics, updates)
 
 
@@ -282,8 +297,3 @@ def _optimizer(cfg: DictConfig) -> tuple[Any, float, dict[str, Any]]:
 def _require(cfg: DictConfig, key: str, what: str) -> None:
     if not cfg.get(key):
         raise ConfigError(f"The configuration has no '{key}'. Every job needs {what}. `xlm` lists what there is.")
-
-
-def _text(error: BaseException) -> str:
-    text = str(error).strip()
-    return text if isinstance(error, ImportError) and text else f"{type(error).__name__}: {text}"

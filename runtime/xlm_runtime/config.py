@@ -33,7 +33,7 @@ from xlm_runtime.errors import ConfigError, UnknownKeyError, did_you_mean
 #: one that leads back to itself.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError)
 
-#: Whole numbers of the primary configuration and the least that each may be; null is refused but for `_OR_NULL`.
+#: Whole numbers of the configuration and the least that each may be; null is refused but for `_OR_NULL`.
 _LEAST = {
     "seed": 0,
     "batch_size": 1,
@@ -43,6 +43,8 @@ _LEAST = {
     "checkpoint_every_n_steps": 1,
     "num_samples": 1,
     "show": 0,
+    "trainer.max_steps": -1,
+    "trainer.log_every_n_steps": 0,
 }
 _OR_NULL = ("global_batch_size", "num_samples")
 _NAMES = ("job_name", "run_dir", "cache_dir", "compare_file")
@@ -68,22 +70,29 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     for word in overrides:
         config_errors.check_override(word, groups)
     try:
-        cfg = _compose(overrides)
+        cfg, chosen = _compose(overrides)
     except COMPOSITION_ERRORS as error:
         raise explain(error, overrides) from error
-    check_keys(cfg)
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().cfg = chosen  # type: ignore[assignment]  # what the messages look into
+    try:
+        check_keys(cfg)
+    finally:
+        HydraConfig.instance().cfg = before
     check_values(cfg)
     return cfg
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
+def _compose(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+    """The configuration, and Hydra's own part of it, which says what was chosen."""
     GlobalHydra.instance().clear()
     with initialize_config_module("xlm_runtime.configs", version_base="1.3"):
         cfg = hydra_compose(PRIMARY, overrides=list(overrides), return_hydra_config=True)
     config_errors.check_choices(cfg.hydra.runtime.choices)
+    chosen = OmegaConf.masked_copy(cfg, "hydra")
     with flag_override(cfg, ["readonly", "struct"], False):
         del cfg["hydra"]
-    return cfg
+    return cfg, chosen
 
 
 def explain(error: Exception, overrides: Sequence[str] = (), saved: Path | None = None) -> ConfigError:
@@ -136,6 +145,13 @@ def _given_in(key: str) -> str:
     return written_in(key_pattern(key)) or written_in(rf"^\s*#\s*@package\s+{re.escape(key)}\b")
 
 
+def check_package(cfg: DictConfig, package: str) -> None:
+    """Refuse a part of the configuration to be printed that there is not."""
+    keys = list(_flatten(cfg))
+    if package not in (*keys, "_global_"):
+        raise UnknownKeyError(f"The configuration has no '{package}' to be printed. {did_you_mean(package, keys)}")
+
+
 def check_values(cfg: DictConfig) -> None:
     """Refuse values that no job can use.
 
@@ -151,9 +167,12 @@ def check_values(cfg: DictConfig) -> None:
     for key in _NAMES:
         value = OmegaConf.select(cfg, key)
         if key in cfg and (value is None or value == ""):
-            raise ConfigError(f"{key} is empty; expected a name.")
+            variable = "; the variable XLM_CACHE_DIR gives it, if it is set: unset it, or let it name a directory"
+            raise ConfigError(f"{key} is empty; expected a name{variable if key == 'cache_dir' else ''}.")
         if OmegaConf.is_config(value):
             raise ConfigError(f"{key} is {value}; expected a name.")
+        if isinstance(value, bool | int | float):  # run_dir=2024 is a directory, too
+            cfg[key] = str(value)
     name = str(cfg.get("job_name", ""))
     if name.startswith(("/", "~")) or ".." in name.split("/"):
         raise ConfigError(
@@ -181,7 +200,7 @@ def known_keys(overrides: Sequence[str], saved: Path | None) -> list[str]:
     choices = [word for word in overrides if config_errors.override_key(word) in groups]
     for attempt in (choices, []):
         try:
-            return [*_flatten(_compose(attempt)), *groups]
+            return [*_flatten(_compose(attempt)[0]), *groups]
         except (ConfigError, *COMPOSITION_ERRORS):
             continue
     return groups

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import antlr4  # type: ignore[import-untyped]
 import hydra
 import omegaconf
 import yaml
@@ -57,7 +58,7 @@ def explain(error: Exception, overrides: Sequence[str], known_keys: Callable[[],
     if match := re.match(r"Could not delete from config\. '([^']+)' does not exist", text):
         return _unknown_key(match[1], list(known_keys()))
     if match := re.search(r"Multiple values for (\S+)\. To override a value use 'override [^:]+: (\S+)'", text):
-        return _chosen_twice(*match.groups())
+        return _chosen_twice(match[1], match[2], overrides)
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException) and str(cause).strip() not in text:
         text = f"{text}\n{str(cause).strip()}"
@@ -70,7 +71,7 @@ def explain(error: Exception, overrides: Sequence[str], known_keys: Callable[[],
 
 def asked_for(error: Exception) -> str:
     """The line of a model's code that asked the configuration for what it does not have; empty if none did."""
-    libraries = [Path(module.__file__ or "").parent for module in (hydra, omegaconf)]
+    libraries = [Path(module.__file__ or "").parent for module in (hydra, omegaconf, antlr4)]
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -177,6 +178,11 @@ def _unknown_key(key: str, known: Sequence[str]) -> UnknownKeyError:
 
 def _unknown_group(group: str, text: str) -> UnknownKeyError:
     asker = re.match(r"In '([^']+)'", text)
+    if group in group_names():
+        return UnknownKeyError(
+            f"'{asker[1] if asker else 'A config file'}' overrides the group '{group}', which is chosen behind it. "
+            f"Choose it on the command line: {group}=<name>."
+        )
     lines = [
         f"Unknown group '{group}' in the defaults list of '{asker[1] if asker else 'a config file'}'.",
         written_in(rf"^\s*-\s*override\s+/?{re.escape(group)}\s*:"),
@@ -186,7 +192,9 @@ def _unknown_group(group: str, text: str) -> UnknownKeyError:
     return UnknownKeyError("\n".join(filter(None, lines)))
 
 
-def _chosen_twice(group: str, name: str) -> ConfigError:
+def _chosen_twice(group: str, name: str, overrides: Sequence[str]) -> ConfigError:
+    if f"+{group}={name}" in overrides:
+        return ConfigError(f"The group '{group}' is there already: write {group}={name}, without the '+'.")
     lines = [
         f"The group '{group}' is chosen twice. In a defaults list, what is chosen already is changed by "
         f"'override /{group}: {name}'.",

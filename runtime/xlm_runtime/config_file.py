@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from xlm_runtime.config_groups import GLOBAL_GROUPS, config_roots, group_names, mapping_keys
+from xlm_runtime.config_groups import GLOBAL_GROUPS, config_roots, declared, group_names
 from xlm_runtime.errors import ConfigError, ConfigSyntaxError
 
-_NULL = "tag:yaml.org,2002:null"
+_NULL, _BOOL, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "str"))
 _HEADER = re.compile(r"^\s*#\s*@package\s+(\S+)", re.MULTILINE)
 
 
@@ -36,13 +37,13 @@ def check_file(file: Path, config_path: str = "") -> None:
             f"{_place(file, root)}: found {_shown(root)}; a config file is a mapping, lines of 'key: value'."
         )
     _check_nodes(file, root, ())
-    group = config_path.split("/")[0] if "/" in config_path else ""
-    if group in GLOBAL_GROUPS:
-        _check_header(file, text, group)
-        _check_kinds(file, root)
+    directory = config_path.rpartition("/")[0]
+    if directory in GLOBAL_GROUPS:  # a file below it may be put elsewhere by who asks for it
+        _check_header(file, text, directory)
+        _check_kinds(file, root, declared(), "")
     for key, value in root.value:
         if key.value == "defaults":
-            _check_defaults(file, value, config_path.rpartition("/")[0])
+            _check_defaults(file, value, directory)
 
 
 def _read(file: Path) -> tuple[str, yaml.Node | None]:
@@ -71,8 +72,12 @@ def _check_nodes(file: Path, node: yaml.Node, above: tuple[yaml.Node, ...]) -> N
         _check_nodes(file, child, (*above, node))
     for key in [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []:
         if not isinstance(key, yaml.ScalarNode) or key.tag == _NULL:
-            found = "null" if isinstance(key, yaml.ScalarNode) else _shown(key)
+            found = "null" if key.tag == _NULL else _shown(key)
             raise ConfigSyntaxError(f"{_place(file, key)}: found {found} as a key; expected a word before the ':'.")
+        if key.tag == _BOOL:
+            raise ConfigSyntaxError(
+                f"{_place(file, key)}: YAML reads the key '{key.value}' as a truth value. If it is meant, quote it."
+            )
 
 
 def _children(node: yaml.Node) -> Iterator[yaml.Node]:
@@ -92,16 +97,17 @@ def _check_header(file: Path, text: str, group: str) -> None:
         )
 
 
-def _check_kinds(file: Path, root: yaml.MappingNode) -> None:
+def _check_kinds(file: Path, node: yaml.MappingNode, keys: Mapping[str, Any], prefix: str) -> None:
     """Refuse a list or a value where the configuration has a mapping."""
-    mappings = mapping_keys()
-    for key, value in root.value:
-        given = isinstance(value, yaml.SequenceNode) or (
-            isinstance(value, yaml.ScalarNode) and value.tag != _NULL and not str(value.value).startswith("${")
-        )
-        if given and key.value in mappings:
+    for key, value in node.value:
+        known = keys.get(key.value)
+        if key.value == "defaults" or not isinstance(known, dict):
+            continue
+        if isinstance(value, yaml.MappingNode):
+            _check_kinds(file, value, known, f"{prefix}{key.value}.")
+        elif value.tag != _NULL and not str(value.value).startswith(("${", "???")):
             found = value.value if isinstance(value, yaml.ScalarNode) else "a list"
-            raise ConfigError(f"{_place(file, key)}: {key.value} is {found}; expected a mapping.")
+            raise ConfigError(f"{_place(file, key)}: {prefix}{key.value} is {found}; expected a mapping.")
 
 
 def _check_defaults(file: Path, node: yaml.Node, directory: str) -> None:
@@ -112,35 +118,51 @@ def _check_defaults(file: Path, node: yaml.Node, directory: str) -> None:
         )
     overridden = ""
     for item in node.value:
-        if not isinstance(item, yaml.MappingNode):
-            continue
-        for key, _ in item.value:
-            words = str(key.value).split()
-            if not words:
-                continue
-            if any(word not in ("override", "optional") for word in words[:-1]):
-                raise ConfigSyntaxError(
-                    f"{_place(file, key)}: '{key.value}' in the defaults list: only 'override' and "
-                    f"'optional' may stand before a group. Expected 'override {words[-1]}'."
-                )
-            _check_group(file, key, words, directory)
-            if overridden and "override" not in words:
-                raise ConfigError(
-                    f"{_place(file, key)}: '{key.value}' stands behind '{overridden}' in the defaults list. "
-                    "Expected 'override' items at its end: move this one before them."
-                )
-            overridden = str(key.value) if "override" in words else overridden
+        name, words = _item(file, item)
+        if isinstance(item, yaml.MappingNode):
+            _check_group(file, item, words, directory)
+        if overridden and "override" not in words and name != "_self_":
+            raise ConfigError(
+                f"{_place(file, item)}: '{name}' stands behind '{overridden}' in the defaults list. "
+                "Expected 'override' items at its end: move this one before them."
+            )
+        overridden = name if "override" in words else overridden
 
 
-def _check_group(file: Path, key: yaml.Node, words: list[str], directory: str) -> None:
+def _item(file: Path, item: yaml.Node) -> tuple[str, list[str]]:
+    """What a line of a defaults list names, a file or a group, and its words."""
+    pairs = item.value if isinstance(item, yaml.MappingNode) else [(item, None)]
+    key, choice = pairs[0] if pairs else (item, None)
+    name = str(key.value) if isinstance(key, yaml.ScalarNode) and key.tag == _TEXT else ""
+    words = name.split()
+    if not words or len(pairs) > 1 or isinstance(choice, yaml.MappingNode):
+        what = "several groups in one item" if len(pairs) > 1 else _shown(item)
+        raise ConfigSyntaxError(
+            f"{_place(file, item)}: found {what} in the defaults list; expected a file's name, or 'group: name', "
+            "behind each '-'."
+        )
+    if choice is None and len(words) > 1:
+        raise ConfigSyntaxError(
+            f"{_place(file, item)}: '{name}' in the defaults list: is a ':' missing? Expected 'override /group: name'."
+        )
+    if any(word not in ("override", "optional") for word in words[:-1]):
+        raise ConfigSyntaxError(
+            f"{_place(file, item)}: '{name}' in the defaults list: only 'override' and 'optional' may stand before a "
+            f"group. Expected 'override {words[-1]}'."
+        )
+    return name, words
+
+
+def _check_group(file: Path, item: yaml.Node, words: list[str], directory: str) -> None:
     """Refuse a group that lacks its '/', which Hydra looks for below the directory of the file."""
     group = words[-1].partition("@")[0]
-    if not directory or group.startswith("/") or group.partition("/")[0] not in group_names():
+    if not directory or group.startswith("/") or group.partition("/")[0] not in (*group_names(), "hydra"):
         return
     if not any((root / directory / group).is_dir() for root in config_roots()):
+        expected = " ".join([*words[:-1], f"/{words[-1]}"])
         raise ConfigError(
-            f"{_place(file, key)}: '{key.value}' in the defaults list: there is no configs/{directory}/{group}/. "
-            f"Expected '{' '.join([*words[:-1], '/' + words[-1]])}': a group of its own begins with '/'."
+            f"{_place(file, item)}: '{' '.join(words)}' in the defaults list: there is no "
+            f"configs/{directory}/{group}/. Expected '{expected}': a group of its own begins with '/'."
         )
 
 
@@ -166,6 +188,8 @@ def _place(file: Path, node: yaml.Node) -> str:
 
 
 def _shown(node: yaml.Node) -> str:
+    if node.tag == _NULL:
+        return "nothing"
     if isinstance(node, yaml.ScalarNode):
         return f"only the value {node.value!r}"
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"

@@ -48,7 +48,7 @@ def primary() -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
 
 
-def mapping_keys() -> set[str]:
-    """The keys of the whole configuration that hold further keys."""
-    declared = {key for key, value in primary().items() if isinstance(value, dict)}
-    return {*declared, *group_names(), "loss", "predictor"}
+def declared() -> dict[str, Any]:
+    """The keys of the whole configuration and their defaults; ``{}`` where a file says which keys a key holds."""
+    keys = primary()
+    return {**keys, **{key: {} for key in (*group_names(), "loss", "predictor") if not isinstance(keys.get(key), dict)}}

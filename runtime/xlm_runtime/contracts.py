@@ -6,7 +6,7 @@ beyond the few names that stand here. Of each part the runtime calls:
 
 - ``Collator``: ``collator(examples) -> batch``.
 - ``Model``: nothing; loss and predictor call it (an ``nn.Module``: ids -> logits).
-- ``LossFunction``: ``configure(pl_module)`` once, then ``loss_fn(batch) -> {"loss": ...}``.
+- ``LossFunction``: ``configure(pl_module)`` once, if it has it, then ``loss_fn(batch) -> {"loss": ...}``.
 - ``Predictor``: ``check_batch(batch)`` once, if it has it; ``predict(batch) -> preds``, then
   ``to_dict(batch, preds) -> rows``.
 - ``NoiseSchedule``: nothing; loss and predictor call it.
@@ -190,7 +190,7 @@ class Likelihood(Protocol):
 #: The methods that a built part must have, by the config key that names it, and what the runtime calls them with, by
 #: position; None: it calls them not itself.
 REQUIRED_METHODS: dict[str, dict[str, tuple[str, ...] | None]] = {
-    "loss": {"loss_fn": ("batch",), "configure": ("pl_module",)},
+    "loss": {"loss_fn": ("batch",)},
     "predictor": {"predict": ("batch",), "to_dict": ("batch", "preds")},
     "collator": {"__call__": ("examples",)},
     "model": {"forward": None},
@@ -198,7 +198,10 @@ REQUIRED_METHODS: dict[str, dict[str, tuple[str, ...] | None]] = {
 }
 
 #: Methods that a part may have.
-OPTIONAL_METHODS: dict[str, dict[str, tuple[str, ...] | None]] = {"predictor": {"check_batch": ("batch",)}}
+OPTIONAL_METHODS: dict[str, dict[str, tuple[str, ...] | None]] = {
+    "loss": {"configure": ("pl_module",)},
+    "predictor": {"check_batch": ("batch",)},
+}
 
 
 def inherits(collator: object, protocol: type) -> bool:
@@ -218,13 +221,20 @@ def call_problems(made: object, kind: str) -> list[str]:
     """What keeps the runtime from calling the methods that an object has, a line for each of them."""
     problems = []
     for name, arguments in {**REQUIRED_METHODS.get(kind, {}), **OPTIONAL_METHODS.get(kind, {})}.items():
-        if isinstance(inspect.getattr_static(made, name, None), property):
+        if isinstance(inspect.getattr_static(made, name, None), property) and not _gives_a_function(made, name):
             problems.append(f"{name} is a property; expected a method")
         elif arguments is not None and _has_method(made, name):
             # Of any callable, __call__ says no more than (*args, **kwargs).
             problem = call_problem(made if name == "__call__" else getattr(made, name), arguments)  # type: ignore[arg-type]
             problems += [f"{name}{problem}"] if problem else []
     return problems
+
+
+def _gives_a_function(made: object, name: str) -> bool:
+    try:
+        return callable(getattr(made, name))
+    except Exception:  # what it computes needs more than there is before training
+        return False
 
 
 def call_problem(function: Callable[..., Any], arguments: tuple[str, ...]) -> str:
@@ -241,11 +251,13 @@ def call_problem(function: Callable[..., Any], arguments: tuple[str, ...]) -> st
 
 
 def _has_method(made: object, name: str) -> bool:
+    if name in getattr(made, "__dict__", {}):  # self.loss_fn = torch.compile(self.plain_loss)
+        return callable(getattr(made, name))
     owner = next((each for each in type(made).__mro__ if name in vars(each)), None)
     unwritten = owner is not None and (
         (owner.__module__ == __name__ and name != "configure")  # whose default does nothing
         or (owner.__module__ == "torch.nn.modules.module" and name == "forward")
     )
     if owner is not None and isinstance(vars(owner)[name], property):
-        return True  # said to be one by `call_problems`: to ask for its value would run it
+        return True  # `call_problems` looks at it
     return callable(getattr(made, name, None)) and not unwritten

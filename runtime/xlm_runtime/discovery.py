@@ -181,6 +181,10 @@ def _search_packages(variable: str, searched: list[str]) -> Iterator[ModelPackag
     packages = [entry.strip() for entry in variable.split(os.pathsep) if entry.strip()]
     searched.append(f"{PACKAGES_VARIABLE}: {', '.join(packages) or '(not set)'}")
     for package in packages:
+        if "," in package:
+            raise RegistryError(
+                f"{PACKAGES_VARIABLE} is '{variable}'; expected names of packages, separated by '{os.pathsep}'."
+            )
         yield from_installed(
             package,
             package,

@@ -89,6 +89,8 @@ class Harness(pl.LightningModule):
         self._weight_decay = weight_decay
         self._optimizer_groups = dict(optimizer_groups)
         self._make_lr_scheduler = lr_scheduler
+        if isinstance(track, str):
+            raise ConfigError(f"harness.track is '{track}'; expected a list of names: [{track}].")
         self.track = list(track)
         self.run_dir = run_dir
         self.config = config
@@ -139,7 +141,7 @@ class Harness(pl.LightningModule):
     def _prepare(self) -> None:
         for metric_set in self.metric_sets.values():
             metric_set.to(self.device)
-        self.loss.configure(self)
+        parts.configure(self.loss, self)
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.parts(), self._weight_decay, self._optimizer_groups)

@@ -68,7 +68,9 @@ def launch(arguments: Sequence[str]) -> None:
             words = _swept(lambda: sweeps.deferred(overrides, groups), overrides)
             arguments = [*arguments[: len(arguments) - len(overrides)], *words]
         elif options.cfg:  # which Hydra prints without calling the job, and so without what is checked there
-            config.compose(overrides)
+            composed = config.compose(overrides)
+            if options.package and options.cfg == "job":
+                config.check_package(composed, options.package)
         _hydra(arguments, overrides, path, named)
 
 

@@ -44,6 +44,9 @@ def locate(path: str, where: str) -> Any:
         ) from error
     found: Any = module
     for name in rest:
+        if not hasattr(found, name) and isinstance(found, ModuleType) and _has_submodule(found, name):
+            found = importlib.import_module(f"{found.__name__}.{name}")
+            continue
         if not hasattr(found, name):
             raise ComponentError(
                 f"Cannot import '{path}' ({where}): {path.rpartition('.' + name)[0]} has no '{name}'. "
@@ -57,6 +60,10 @@ def locate(path: str, where: str) -> Any:
             )
         raise ComponentError(f"'{path}' ({where}) is a {type(found).__name__}; expected a class or a function.")
     return found
+
+
+def _has_submodule(module: ModuleType, name: str) -> bool:
+    return hasattr(module, "__path__") and importlib.util.find_spec(f"{module.__name__}.{name}") is not None
 
 
 def _import(parts: list[str]) -> tuple[ModuleType, list[str]]:

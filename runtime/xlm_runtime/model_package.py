@@ -70,7 +70,7 @@ class ModelPackage:
         if os.path.isdir(directory):
             check_readable(directory, f"the model '{self.name}'")
         files = directory.glob("*.yaml")
-        return sorted(file.stem for file in files if not file.name.startswith("."))
+        return sorted(file.stem for file in files if not file.name.startswith(".") and file.is_file())
 
 
 def from_directory(name: str, path: str, registry: Registry, source: str) -> ModelPackage:

@@ -1,8 +1,9 @@
-"""The parts of a Harness that hold weights, each of which is owned once."""
+"""The parts of a Harness: each that holds weights is owned once, each that wants the device is told it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -17,3 +18,9 @@ def share(parts: Mapping[str, nn.Module]) -> None:
             if any(child is part for part in parts.values()):
                 del module._modules[name]
                 object.__setattr__(module, name, child)
+
+
+def configure(loss: Any, harness: Any) -> None:
+    """Tell a loss that the harness is on its device, if it has a ``configure`` to be told by."""
+    if hasattr(loss, "configure"):
+        loss.configure(harness)

@@ -58,6 +58,8 @@ def read_rows(file: Path) -> list[Row]:
     """
     try:
         text = file.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"{file} does not exist. Name a file that job_type=eval or generate has written.") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}. {_EXPECTED}") from error
     except UnicodeDecodeError as error:

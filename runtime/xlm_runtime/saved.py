@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig
 
-from xlm_runtime import checkpoint, exported
+from xlm_runtime import checkpoint, exported, parts
 from xlm_runtime.build import MakeExamples, Parts, build_parts, build_trainer
 from xlm_runtime.errors import CheckpointError, ConfigError
 from xlm_runtime.kept_tokenizer import restored
@@ -50,7 +50,7 @@ class SavedRun:
             raise ConfigError(f"There are no batches of kind {kind!r}; datamodule.collators has: {', '.join(kinds)}.")
         device = self.trainer.strategy.root_device
         harness = self.parts.harness.to(device).eval()
-        harness.loss.configure(harness)
+        parts.configure(harness.loss, harness)
         for batch in self.parts.datamodule.test_dataloader()[kinds.index(LoaderKind(kind))]:
             yield move_data_to_device(batch, device)
 

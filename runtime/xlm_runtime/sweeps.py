@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 
 #: Each names a run by itself: a job that these tell apart needs no directory below it.
 NAMING = ("job_name", "run_dir", "ckpt_path")
@@ -15,7 +16,8 @@ _LONGEST = 120
 
 
 def swept(words: Sequence[str]) -> dict[str, list[str]]:
-    """The overrides that are sweeps: key -> values, as text; none for a range without a last value.
+    """The overrides that are sweeps: key -> values, as text; none for a range without a last value, and
+    for a glob of a group's files, which Hydra knows later.
 
     Raises:
         OverrideParseException: a word is no override.
@@ -23,8 +25,8 @@ def swept(words: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for override in OverridesParser.create().parse_overrides(list(words)):
         if override.is_sweep_override() and override.key_or_group is not None:
-            discrete = override.is_discrete_sweep()
-            found[override.key_or_group] = list(override.sweep_string_iterator()) if discrete else []
+            told = override.is_discrete_sweep() and not isinstance(override.value(), Glob)
+            found[override.key_or_group] = list(override.sweep_string_iterator()) if told else []
     return found
 
 

@@ -89,7 +89,6 @@ def test_a_metric_function_that_does_not_exist(project: Path, xlm: Run) -> None:
     ("old", "new", "key", "method"),
     [
         ("def loss_fn(", "def loss(", "loss", "loss_fn()"),
-        ("def configure(", "def setup(", "loss", "configure()"),
         ("def predict(", "def generate(", "predictor", "predict()"),
         ("def to_dict(", "def to_rows(", "predictor", "to_dict()"),
         ("def __call__(", "def collate(", "datamodule.collators.lm", "__call__()"),
@@ -134,6 +133,73 @@ def test_a_method_that_cannot_be_called_as_the_contract_says(
     assert not (project / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("def configure(", "def setup("),  # it need not be there
+        ("def loss_fn(", "def plain("),
+        ("    def loss_fn(", "    @property\n    def loss_fn(self):\n        return self.plain\n\n    def plain("),
+        ("    def loss_fn(self, batch)", "    def loss_fn(self, *batches, scale=1, **more)"),
+        ("def predict(", "def predict(self, batch, steps=1):\n        return self.plain(batch)\n\n    def plain("),
+        ("    def predict(", "    @torch.no_grad()\n    def predict("),
+        ("    def predict(", "    @torch.inference_mode()\n    def predict("),
+    ],
+)
+def test_methods_that_keep_the_contract_in_other_ways(project: Path, xlm: Run, old: str, new: str) -> None:
+    file = change(project, old, new)
+    text = file.read_text(encoding="utf-8").replace(
+        "*batches, scale=1, **more):\n", "*batches, scale=1, **more):\n        batch, = batches\n"
+    )
+    if new == "def plain(":
+        text = text.replace(
+            "self.model, self.scale = model, scale", "self.model, self.scale = model, scale; self.loss_fn = self.plain"
+        )
+        text = text.replace("class Loss:", "from xlm_runtime import LossFunction\n\nclass Loss(LossFunction):")
+    write(file, text)
+    xlm(EXPERIMENT).done()
+
+
+def test_a_collator_that_is_a_function_with_its_last_argument_open(project: Path, xlm: Run) -> None:
+    file = project / PARTS_FILE
+    collate = "\n\ndef collate(examples, tokenizer, length):\n    return Collator(tokenizer, length)(examples)\n"
+    write(file, file.read_text(encoding="utf-8") + collate)
+    config = "_target_: my_model.parts.collate\n_partial_: true\nlength: 8\n"
+    write(project / "my_model/configs/collator/my_model.yaml", config)
+    xlm(EXPERIMENT).done()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["+callbacks.mine._target_=collections.OrderedDict"],
+            "'callbacks.mine' makes a OrderedDict; expected a lightning Callback",
+        ),
+        (
+            ["+logger.mine._target_=collections.OrderedDict"],
+            "'logger.mine' makes a OrderedDict; expected a lightning Logger",
+        ),
+        (
+            ["metrics.lm.loss.metric._target_=collections.OrderedDict"],
+            "'metrics.lm.loss.metric' makes a OrderedDict; expected a torchmetrics Metric",
+        ),
+        (["metrics.lm.loss=my_model.parts.nll"], "'metrics.lm.loss' is 'my_model.parts.nll'; expected a mapping"),
+        (["harness.track=loss"], "harness.track is 'loss'; expected a list of names: [loss]"),
+        (["trainer.log_every_n_steps=abc"], "trainer.log_every_n_steps is 'abc'; expected a whole number"),
+        (["trainer.max_steps=1.5"], "trainer.max_steps is 1.5; expected a whole number"),
+        (["optimizer._target_=torch.optim.Adagrad"], "It comes from the runtime's optimizer=adamw"),
+    ],
+)
+def test_what_is_configured_as_something_else(project: Path, xlm: Run, words: list[str], told: str) -> None:
+    xlm(EXPERIMENT, *words).refused(told)
+    assert not (project / "runs").exists()
+
+
+def test_a_metric_function_that_takes_something_else(project: Path, xlm: Run) -> None:
+    change(project, "def nll(batch, output)", "def nll(output)")
+    xlm(EXPERIMENT).refused("my_model.parts.nll(output) cannot be called as (batch, output)", "metrics.lm.loss.update")
+
+
 def test_a_prediction_that_is_not_returned(project: Path, xlm: Run) -> None:
     change(project, 'return {"ids": self.model(', 'ids = {"ids": self.model(')
     xlm(EXPERIMENT).refused("Predictor.predict returned None", "Is a return missing?")
@@ -142,6 +208,7 @@ def test_a_prediction_that_is_not_returned(project: Path, xlm: Run) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
+        ("async def show(cfg):\n    pass\n", ["async function"]),
         ("def show():\n    pass\n", ["show() cannot be called as (cfg)", "def main(cfg: DictConfig)"]),
         (
             "def show(cfg):\n    print(cfg.widht)\n",
@@ -154,6 +221,12 @@ def test_a_command_that_is_at_fault(project: Path, xlm: Run, code: str, words: l
     write(project / "my_model/configs/commands.yaml", "show: my_model.show.show\n")
     write(project / "my_model/my_model/show.py", code)
     xlm("job_type=show", EXPERIMENT).refused(*words)
+
+
+def test_a_command_that_names_a_module(project: Path, xlm: Run) -> None:
+    write(project / "my_model/configs/commands.yaml", "show: my_model.show\n")
+    write(project / "my_model/my_model/show.py", "")
+    xlm("job_type=show", EXPERIMENT).refused("'my_model.show'", "is a module", "my_model.show.<Name>")
 
 
 @pytest.mark.parametrize(

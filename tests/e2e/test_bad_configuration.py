@@ -134,6 +134,17 @@ def test_a_mistyped_key_of_a_file_in_the_printed_configuration(project: Path, xl
     assert result.out == ""
 
 
+def test_a_part_of_the_configuration_that_there_is_not(project: Path, xlm: Run) -> None:
+    result = xlm("--cfg", "job", "--package", "trainer.max_step", "experiment=star_easy_my_model")
+    result.refused("no 'trainer.max_step' to be printed", "Did you mean 'trainer.max_steps'")
+
+
+@pytest.mark.parametrize("word", ["+debug=overfit", "+experiment=star_easy_my_model"])
+def test_a_plus_before_a_group(project: Path, xlm: Run, word: str) -> None:
+    words = [] if "experiment" in word else ["experiment=star_easy_my_model"]
+    xlm(word, *words).refused("is there already", f"write {word[1:]}, without the '+'")
+
+
 def test_a_job_type_without_its_key(project: Path, xlm: Run) -> None:
     write(project / "my_model/configs/commands.yaml", "show: my_model.show.show\n")
     xlm("train", "experiment=star_easy_my_model").refused("Cannot read 'train'", "Did you mean job_type=train?")

@@ -180,6 +180,16 @@ def test_a_configuration_is_composed_once(project: Path, xlm: Run, monkeypatch: 
     assert composed == ["config"]
 
 
+def test_a_sweep_over_the_files_of_a_group(project: Path, xlm: Run) -> None:
+    xlm("-m", "job_name=sweep", "experiment=glob(star_*_my_model)").done()
+    assert len(list((project / "runs/sweep").glob("*/config.yaml"))) == 1
+
+
+def test_a_directory_that_is_a_number(project: Path, xlm: Run) -> None:
+    xlm(EXPERIMENT, "run_dir=2024").done()
+    assert (project / "2024/config.yaml").is_file()
+
+
 def test_hydra_may_be_told_its_mode_as_a_key(project: Path, xlm: Run) -> None:
     xlm("job_name=sweep", EXPERIMENT, "seed=1,2", "hydra.mode=MULTIRUN").done()
     assert len(list((project / "runs/sweep").glob("seed=*/config.yaml"))) == 2

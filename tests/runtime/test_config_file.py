@@ -41,6 +41,9 @@ defaults:
         ("seed: 1\nlogger: []\n", 6, ConfigError, "logger is a list; expected a mapping"),
         ("loss: cross_entropy\n", 5, ConfigError, "loss is cross_entropy; expected a mapping"),
         ("monitor: val/loss\n", 5, ConfigError, "monitor is val/loss; expected a mapping"),
+        ("metrics:\n  lm: [a]\n", 6, ConfigError, "metrics.lm is a list; expected a mapping"),
+        ("datamodule: {splits: val}\n", 5, ConfigError, "datamodule.splits is val; expected a mapping"),
+        ("on: 1\n", 5, ConfigSyntaxError, "YAML reads the key 'on' as a truth value"),
     ],
 )
 def test_what_an_experiment_cannot_say(own: Path, text: str, line: int, kind: type[Exception], says: str) -> None:
@@ -55,10 +58,19 @@ def test_what_an_experiment_cannot_say(own: Path, text: str, line: int, kind: ty
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
+        ("defaults:\nseed: 5\n", 1, "'defaults' is nothing; expected a list"),
         ("defaults:\n  - override model: arlm\n", 2, "Expected 'override /model'"),
         ("defaults:\n  - model: arlm\n", 2, "Expected '/model'"),
         ("defaults:\n  - lr_scheduler@schedule: constant\n", 2, "Expected '/lr_scheduler@schedule'"),
         ("defaults:\n  - override /model: arlm\n  - /optimizer@other: adamw\n", 3, "move this one before"),
+        ("defaults:\n  - override /model: arlm\n  - star_easy_arlm\n", 3, "move this one before"),
+        ("defaults:\n  - override hydra/job_logging: none\n", 2, "Expected 'override /hydra/job_logging'"),
+        ("defaults:\n  - 5\n", 2, "found only the value '5' in the defaults list"),
+        ("defaults:\n  -\n", 2, "found nothing in the defaults list"),
+        ("defaults:\n  - [a]\n", 2, "found a list in the defaults list"),
+        ("defaults:\n  - /model: {name: x}\n", 2, "found a mapping in the defaults list"),
+        ("defaults:\n  - override /model: arlm\n    override /model_type: arlm\n", 2, "several groups in one item"),
+        ("defaults:\n  - override /model arlm\n", 2, "is a ':' missing?"),
     ],
 )
 def test_what_a_defaults_list_cannot_say(own: Path, text: str, line: int, says: str) -> None:
@@ -84,6 +96,30 @@ logger: null
     write(own / "experiment" / "mine_own.yaml", text.replace("+scale: null\n", ""))
     cfg = compose(["experiment=mine_own"])
     assert (cfg.model.dropout, cfg.optimizer.lr, cfg.logger) == (0.5, 0.5, None)
+
+
+def test_files_below_an_experiment_may_be_put_elsewhere(own: Path) -> None:
+    write(own / "experiment" / "sizes" / "big.yaml", "# @package model\nd_model: 64\n")
+    write(own / "experiment" / "parts" / "own.yaml", "optimizer: 5\n")
+    text = (
+        "defaults:\n  - star_easy_arlm\n  - sizes: big\n  - parts@predictor.own: own\n  - _self_\nnoise_schedule: ???\n"
+    )
+    write(own / "experiment" / "mine_own.yaml", text)
+    cfg = compose(["experiment=mine_own"])
+    assert (cfg.model.d_model, cfg.predictor.own.optimizer) == (64, 5)
+
+
+def test_a_group_that_is_chosen_later(own: Path) -> None:
+    write(own / "experiment" / "mine_own.yaml", DEFAULTS + "  - override /debug: overfit\n")
+    with pytest.raises(UnknownKeyError, match=r"'experiment/mine_own' overrides the group 'debug'.*debug=<name>"):
+        compose(["experiment=mine_own"])
+
+
+def test_a_file_that_is_chosen_is_named_and_no_other(own: Path) -> None:
+    file = write(own / "experiment" / "mine_own.yaml", DEFAULTS + "monitor: {max_steps: 5}\n")
+    with pytest.raises(UnknownKeyError) as caught:
+        compose(["experiment=mine_own"])
+    assert f"Written in {file}, line 5.\n" in str(caught.value)
 
 
 @pytest.mark.parametrize("group", ["experiment", "model_type"])

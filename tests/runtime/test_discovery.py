@@ -177,6 +177,18 @@ def test_experiments_are_sorted_and_hidden_files_are_none(cwd: Path) -> None:
     assert only(discover(cwd, {})).experiments() == ["star_easy_work", "star_hard_work"]
 
 
+def test_a_directory_is_no_experiment(cwd: Path) -> None:
+    make_model(cwd, "work", experiments=["a"])
+    (cwd / "configs/experiment/b.yaml").mkdir()
+    write_registry(cwd, {"work": "."})
+    assert only(discover(cwd, {})).experiments() == ["a"]
+
+
+def test_packages_that_commas_separate_are_an_error(cwd: Path) -> None:
+    with pytest.raises(RegistryError, match=f"XLM_MODELS_PACKAGES is 'a,b'; .* separated by '{os.pathsep}'"):
+        discover(cwd, {"XLM_MODELS_PACKAGES": "a,b"})
+
+
 def test_a_model_without_experiments_has_none(cwd: Path) -> None:
     make_model(cwd, "work", configs=None)
     (cwd / "configs").mkdir()

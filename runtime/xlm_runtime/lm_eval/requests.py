@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from xlm_runtime import parts
 from xlm_runtime.api import LoadedModel
 from xlm_runtime.contracts import InfillingCollatorPrediction, Likelihood, Seq2SeqCollatorPrediction, inherits
 from xlm_runtime.errors import ConfigError, DataError
@@ -76,7 +77,7 @@ class Requests:
         found: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
         home = harness.device
         harness.to(self._device).eval()
-        harness.loss.configure(harness)
+        parts.configure(harness.loss, harness)
         try:
             for start in range(0, len(order), self._batch_size):
                 places = order[start : start + self._batch_size]
