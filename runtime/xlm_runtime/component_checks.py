@@ -94,7 +94,7 @@ def check_kind(made: T, kind: type, key: str) -> T:
     """``made``, of the config key. Raises ContractError if it is of another class than ``kind``."""
     if not isinstance(made, kind):
         raise ContractError(
-            f"The config node '{key}' makes a {type(made).__qualname__}; expected a {kind.__module__.split('.')[0]} "
+            f"The config node '{key}' makes {type(made).__qualname__}; expected {kind.__module__.split('.')[0]} "
             f"{kind.__name__}. Correct its _target_."
         )
     return made

@@ -173,15 +173,15 @@ def test_a_collator_that_is_a_function_with_its_last_argument_open(project: Path
     [
         (
             ["+callbacks.mine._target_=collections.OrderedDict"],
-            "'callbacks.mine' makes a OrderedDict; expected a lightning Callback",
+            "'callbacks.mine' makes OrderedDict; expected lightning Callback",
         ),
         (
             ["+logger.mine._target_=collections.OrderedDict"],
-            "'logger.mine' makes a OrderedDict; expected a lightning Logger",
+            "'logger.mine' makes OrderedDict; expected lightning Logger",
         ),
         (
             ["metrics.lm.loss.metric._target_=collections.OrderedDict"],
-            "'metrics.lm.loss.metric' makes a OrderedDict; expected a torchmetrics Metric",
+            "'metrics.lm.loss.metric' makes OrderedDict; expected torchmetrics Metric",
         ),
         (["metrics.lm.loss=my_model.parts.nll"], "'metrics.lm.loss' is 'my_model.parts.nll'; expected a mapping"),
         (["harness.track=loss"], "harness.track is 'loss'; expected a list of names: [loss]"),
