@@ -167,7 +167,7 @@ BAD = {
     "a text for a number": (["evaluators=[my_model.evals.words]"], ["a str, for 'first'", "Expected numbers by name"]),
     "one that raises": (["evaluators=[my_model.evals.fails]"], ["raised RuntimeError: no such luck"]),
     "no list": (["evaluators=share"], ["evaluators is 'share'", "package.module.function"]),
-    "no file": (["rows=none.jsonl"], ["none.jsonl cannot be read: No such file"]),
+    "no file": (["rows=none.jsonl"], ["none.jsonl does not exist", "job_type=eval or generate"]),
     "an empty file": (["rows=empty.jsonl"], ["empty.jsonl is empty", "job_type=generate"]),
     "a malformed line": (["rows=broken.jsonl"], ["broken.jsonl, line 2: not valid JSON"]),
     "no objects": (["rows=list.jsonl"], ["list.jsonl, line 1: found a list"]),

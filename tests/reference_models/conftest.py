@@ -25,6 +25,12 @@ def registered() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the datasets of a file of tests are kept."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(scope="session")
 def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_all(tmp_path_factory.mktemp("trained"))

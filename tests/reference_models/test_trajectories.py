@@ -29,11 +29,6 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 def built(model: str, cache: Path, words: tuple[str, ...]) -> tuple[Parts, Any]:
     torch.manual_seed(0)
     parts = build_parts(compose([f"experiment=star_easy_{model}", *SMALL, f"cache_dir={cache}", *words]))

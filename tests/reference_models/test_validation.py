@@ -28,11 +28,6 @@ TASKS = {
 }
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 def validate(model: str, task: str, cache: Path, *words: str) -> dict[str, float]:
     """The metrics of new weights, the same each time."""
     cfg = compose([f"experiment={task}_{model}", *SMALL, *TASKS[task], f"cache_dir={cache}", *words])

@@ -36,7 +36,7 @@ def without_rights() -> Iterator[None]:
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory with a model in it, which everybody may enter: pytest's own are for their owner alone."""
-    directory = Path(tempfile.mkdtemp())
+    directory = Path(tempfile.mkdtemp(dir="/tmp" if os.geteuid() == 0 else None))  # not where root alone may go
     directory.chmod(0o755)
     make_model(directory / "own", "own", experiments=["star_easy_own"])
     write_registry(directory, {"own": "own"})

@@ -88,5 +88,5 @@ def test_a_file_that_is_no_rows_is_told_with_its_line(tmp_path: Path, content: b
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.jsonl cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"none\.jsonl does not exist"):
         read_rows(tmp_path / "none.jsonl")
