@@ -134,3 +134,9 @@ def write(file: Path, text: str) -> Path:
 def register(directory: Path, entries: Mapping[str, str]) -> Path:
     """``directory/xlm_models.json`` with these entries."""
     return write(directory / "xlm_models.json", json.dumps(entries, indent=2))
+
+
+def change_parts(project: Path, old: str, new: str) -> Path:
+    """Replace a piece of the code of ``project/my_model``."""
+    assert old in PARTS
+    return write(project / "my_model/my_model/parts.py", PARTS.replace(old, new))
