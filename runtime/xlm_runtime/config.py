@@ -162,6 +162,9 @@ def check_values(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value is None and (key in _OR_NULL or key not in cfg):
             continue
+        if isinstance(value, float) and value.is_integer():  # 1e5
+            value = int(value)
+            OmegaConf.update(cfg, key, value)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ConfigError(f"{key} is {value!r}; expected a whole number, at least {least}.")
     for key in _NAMES:

@@ -93,6 +93,12 @@ def test_the_command_line_is_heard_last() -> None:
     assert cfg.tokenizer.size == 31
 
 
+def test_a_whole_number_may_be_written_with_an_exponent() -> None:
+    cfg = compose(["experiment=star_easy_arlm", "trainer.max_steps=1e3", "batch_size=2e1"])
+    assert [type(value) for value in (cfg.trainer.max_steps, cfg.batch_size)] == [int, int]
+    assert (cfg.trainer.max_steps, cfg.batch_size) == (1000, 20)
+
+
 def test_model_and_model_type_alone_choose_star_easy() -> None:
     cfg = compose(["model=arlm", "model_type=arlm"])
     assert cfg.dataset == compose(["experiment=star_easy_arlm"]).dataset
