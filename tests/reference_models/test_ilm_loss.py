@@ -135,7 +135,7 @@ def test_deletions_in_evaluation_depend_on_the_index_alone() -> None:
     assert not torch.equal(IlmLoss(loss.model, TOKENIZER, seed=6).delete(deletable, index), mask)
 
 
-@pytest.mark.parametrize("options", [{}, {"neighbour_shift": True, "max_positions": 64}])
+@pytest.mark.parametrize("options", [{}, {"neighbour_shift": True, "max_positions": 64}, {"cached_prompt": True}])
 @pytest.mark.parametrize("prompts", [False, True])
 def test_padding_and_order_make_no_difference(prompts: bool, options: dict[str, object]) -> None:
     """To 1e-5. Catches a slot or a key of padding, and positions that go by column."""

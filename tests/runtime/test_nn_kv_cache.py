@@ -124,3 +124,27 @@ def test_what_does_not_fit_is_refused(transformer: Transformer, x: Tensor) -> No
     with pytest.raises(DataError, match="holds 8 positions, 6 are filled, and 3 more do not fit"):
         cache.extend(REAL[:, :3])
     assert cache.length == 6
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_what_comes_after_a_cut_is_written_anew(transformer: Transformer, x: Tensor, fixed: bool) -> None:
+    """Other tokens were there before, also where the new ones end; neither is seen. Catches a cut that leaves them."""
+    cache = transformer.make_cache(4, LENGTH, fixed=fixed)
+    with torch.no_grad():
+        step(transformer, x[:, :6], REAL[:, :6], cache)
+        step(transformer, 3 * x[:, :8], torch.ones(4, 8), cache)
+        cache.truncate(6)
+        assert cache.length == 6
+        found = step(transformer, x[:, 6:10], REAL[:, 6:10], cache)
+    expected = full(transformer, x[:, :10], REAL[:, :10])[:, 6:]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert cache.attended.sum() == REAL[:, :10].sum()
+
+
+def test_a_cut_beyond_what_is_filled_is_refused(transformer: Transformer, x: Tensor) -> None:
+    cache = transformer.make_cache(4, LENGTH)
+    step(transformer, x[:, :6], REAL[:, :6], cache)
+    for length in (7, -1):
+        with pytest.raises(DataError, match=f"cut to {length} positions: 6 are filled"):
+            cache.truncate(length)
+    assert cache.length == 6

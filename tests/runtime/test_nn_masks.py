@@ -10,6 +10,7 @@ from xlm_runtime.nn import (
     document_mask,
     positions_from_mask,
     positions_in_documents,
+    prompt_apart_mask,
 )
 from xlm_runtime.nn.features import both_neighbours
 
@@ -34,6 +35,18 @@ def test_bidirectional_mask() -> None:
     assert mask.shape == (2, 1, 4, 4)
     assert mask[0, 0].int().tolist() == [[1, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 1]]
     assert torch.equal(mask[1, 0], torch.eye(4, dtype=torch.bool))
+
+
+def test_prompt_apart_mask() -> None:
+    """A prompt of one token and of padding, and text on both sides of it, as that of an insertion model."""
+    real = torch.tensor([[True, False, True, True, True, False], [True, False, False, True, True, True]])
+    prompt = torch.tensor([False, True, True, False, False, False]).expand(2, -1)
+    mask = prompt_apart_mask(real, prompt)
+    assert mask.shape == (2, 1, 6, 6)
+    text, alone = [1, 0, 1, 1, 1, 0], [0, 0, 1, 0, 0, 0]
+    assert mask[0, 0].int().tolist() == [text, [0, 1, 1, 0, 0, 0], alone, text, text, [1, 0, 1, 1, 1, 1]]
+    assert mask[1, 0, 1:3].int().tolist() == [[0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
+    assert torch.equal(prompt_apart_mask(real, torch.zeros_like(real)), bidirectional_mask(real))
 
 
 def test_positions_count_real_tokens() -> None:

@@ -7,19 +7,31 @@ Transformer and rotary positions (arXiv 2104.09864) as in Insertion Language Mod
 heads. Column i's logits are about inserting right after its token. Positions are explicit, so that the columns may
 stand in any order: the predictor keeps them in the order of insertion.
 
-Departures, both optional, are the terms in brackets: learned absolute positions (``max_positions``) besides the rotary
+Departures, all optional. The terms in brackets: learned absolute positions (``max_positions``) besides the rotary
 ones, and a learned projection of the embeddings of both neighbours in the sequence (``neighbour_shift``), zero beyond
-its ends, which lets the first layer look pairs up.
+its ends, which lets the first layer look pairs up. And a prompt that attends itself alone (``cached_prompt``), as that of
+a prefix language model (arXiv 1910.10683): CLS, BOS and the text attend everything, as ever. What an insertion changes
+then stays within the text, and the prompt's keys and values are computed once for all steps of the predictor.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from xlm_runtime.errors import ConfigError
-from xlm_runtime.nn import Transformer, bidirectional_mask, init_weights, positions_from_mask
+from xlm_runtime.nn import (
+    KVCache,
+    Transformer,
+    bidirectional_mask,
+    init_weights,
+    positions_from_mask,
+    prompt_apart_mask,
+)
 from xlm_runtime.options import check_switch, check_whole_number
 
-from .types_ilm import CLS_TYPE, TEXT_TYPE, TYPES, ModelOutput
+from .types_ilm import CLS_TYPE, PROMPT_TYPE, TEXT_TYPE, TYPES, ModelOutput
 
 
 class IlmModel(nn.Module):
@@ -39,6 +51,7 @@ class IlmModel(nn.Module):
         neighbour_shift: add a projection of both neighbours' embeddings at the input; beyond the ends of a row stand
             learned vectors, by which the network can tell where it begins and ends.
         max_positions: learned absolute positions, for at most so many columns; None for none.
+        cached_prompt: the prompt attends itself alone; see the top of this file.
 
     Raises:
         ConfigError: an option out of its range.
@@ -58,10 +71,13 @@ class IlmModel(nn.Module):
         residual_std: float | None = None,
         neighbour_shift: bool = False,
         max_positions: int | None = None,
+        cached_prompt: bool = False,
     ) -> None:
         super().__init__()
         check_switch("model.neighbour_shift", neighbour_shift)
+        check_switch("model.cached_prompt", cached_prompt)
         check_whole_number("model.max_positions", max_positions, least=1, or_null=True)
+        self.cached_prompt = cached_prompt
         self.embedding = nn.Embedding(vocab_size, d_model, padding_idx=pad_id)
         self.type_embedding = nn.Embedding(len(TYPES), d_model)
         self.position_embedding = None if max_positions is None else nn.Embedding(max_positions, d_model)
@@ -79,6 +95,7 @@ class IlmModel(nn.Module):
         type_ids: Tensor | None = None,
         positions: Tensor | None = None,
         logits_to_keep: int = 0,
+        cache: KVCache | None = None,
     ) -> ModelOutput:
         """Insertion logits and stop logits.
 
@@ -88,6 +105,8 @@ class IlmModel(nn.Module):
             type_ids: (B, L) int64 of 0, 1, 2; None: CLS, then text.
             positions: (B, L) int64, 0 ... of each row's real tokens, zero at the others; None: as they stand.
             logits_to_keep: only those of the last so many columns; 0 for all.
+            cache: of ``encode_prompt``, for these rows; it stays as it is. Then the prompt's columns are not computed,
+                and have no logits.
 
         Returns:
             Logits (B, L or logits_to_keep, V) and (B, 2).
@@ -102,20 +121,64 @@ class IlmModel(nn.Module):
             type_ids[:, 0] = CLS_TYPE
         if positions is None:
             positions = positions_from_mask(attention_mask)
-        tokens = self.embedding(input_ids)  # (B, L, D)
-        x = tokens + self.type_embedding(type_ids)
-        if self.position_embedding is not None:
-            self._check_length(input_ids.shape[1], self.position_embedding.num_embeddings)
-            x = x + self.position_embedding(positions)
-        if self.shift is not None and self.beyond is not None:
-            x = x + self.shift(neighbours(tokens, positions, attention_mask, self.beyond.weight))
-        batch, length = input_ids.shape
+        prompt = 0 if cache is None else cache.length
+        computed = partial(_but, prompt=prompt)
+        x = self._embed(input_ids, attention_mask, type_ids, positions, computed)  # (B, C, D)
+        batch, length = x.shape[:2]
+        if cache is not None:
+            cache.extend(computed(attention_mask))
+            mask = cache.attended[:, None, None, : cache.length].expand(-1, -1, length, -1)  # CLS is a key for each
+        elif self.cached_prompt:
+            mask = prompt_apart_mask(attention_mask, type_ids == PROMPT_TYPE)
+        else:
+            mask = bidirectional_mask(attention_mask)
         first = max(length - logits_to_keep, 0) if logits_to_keep else 0
-        kept = torch.arange(first, length, device=input_ids.device)
+        kept = torch.arange(first, length, device=x.device)
         # CLS, whose state says whether to stop, comes first; then the columns whose logits are wanted.
         keep = F.pad(kept, (1, 0)).expand(batch, -1)
-        h = self.transformer(x, positions, bidirectional_mask(attention_mask), keep=keep)
+        h = self.transformer(x, computed(positions), mask, cache=cache, keep=keep)
+        if cache is not None:
+            cache.truncate(prompt)  # an insertion changes all that is not the prompt
         return ModelOutput(self.head(h[:, 1:]), self.stop_head(h[:, 0]))
+
+    def encode_prompt(
+        self, input_ids: Tensor, attention_mask: Tensor, type_ids: Tensor, positions: Tensor, prompt: int, room: int
+    ) -> KVCache:
+        """The keys and values of each row's prompt, which with ``cached_prompt`` depend on nothing else.
+
+        Args:
+            input_ids, attention_mask, type_ids, positions: (B, L), as in ``forward``.
+            prompt: how many columns after the first one are the prompt's; at least 1.
+            room: how many columns besides these later calls have, at most.
+
+        Returns:
+            A cache of ``prompt`` positions filled, for ``forward``.
+        """
+        columns = slice(1, 1 + prompt)
+        x = self._embed(input_ids, attention_mask, type_ids, positions, lambda t: t[:, columns])
+        cache = self.transformer.make_cache(len(x), prompt + room)
+        cache.extend(attention_mask[:, columns])
+        mask = bidirectional_mask(attention_mask[:, columns])
+        self.transformer(x, positions[:, columns], mask, cache=cache, keep=1)
+        return cache
+
+    def _embed(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        type_ids: Tensor,
+        positions: Tensor,
+        computed: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """The input of the transformer at the columns that ``computed`` leaves of (B, L): (B, C, D)."""
+        tokens = self.embedding(input_ids)  # (B, L, D): also a column that is not computed may be a neighbour
+        x = computed(tokens) + self.type_embedding(computed(type_ids))
+        if self.position_embedding is not None:
+            self._check_length(input_ids.shape[1], self.position_embedding.num_embeddings)
+            x = x + self.position_embedding(computed(positions))
+        if self.shift is not None and self.beyond is not None:
+            x = x + self.shift(neighbours(tokens, positions, attention_mask, self.beyond.weight, computed))
+        return x
 
     @staticmethod
     def _check_length(length: int, most: int) -> None:
@@ -126,7 +189,18 @@ class IlmModel(nn.Module):
             )
 
 
-def neighbours(tokens: Tensor, positions: Tensor, attention_mask: Tensor, beyond: Tensor) -> Tensor:
+def _but(columns: Tensor, prompt: int) -> Tensor:
+    """(B, L, ...) without the ``prompt`` columns that come after the first."""
+    return torch.cat([columns[:, :1], columns[:, 1 + prompt :]], dim=1) if prompt else columns
+
+
+def neighbours(
+    tokens: Tensor,
+    positions: Tensor,
+    attention_mask: Tensor,
+    beyond: Tensor,
+    computed: Callable[[Tensor], Tensor] = lambda columns: columns,
+) -> Tensor:
     """The embeddings of the tokens one position to the left and to the right.
 
     Args:
@@ -134,9 +208,10 @@ def neighbours(tokens: Tensor, positions: Tensor, attention_mask: Tensor, beyond
         positions: (B, L) int64, below L.
         attention_mask: (B, L) bool.
         beyond: (2, D), what stands where there is none to the left, and to the right.
+        computed: which columns' neighbours are wanted: (B, L) -> (B, C).
 
     Returns:
-        (B, L, 2 D); that of a column which is not attended means nothing.
+        (B, C, 2 D); that of a column which is not attended means nothing.
     """
     batch, length, width = tokens.shape
     # Which column stands at each position, shifted by one: places 0 and beyond the end are nobody's, which is the
@@ -144,8 +219,9 @@ def neighbours(tokens: Tensor, positions: Tensor, attention_mask: Tensor, beyond
     place = torch.where(attention_mask, positions + 1, length + 2)
     columns = torch.arange(length, device=tokens.device).expand(batch, length)
     column_at = torch.full((batch, length + 3), length, device=tokens.device).scatter(1, place, columns)
-    left, right = column_at.gather(1, positions), column_at.gather(1, positions + 2)
-    either = torch.cat([left, right], dim=1)[..., None].expand(-1, -1, width)  # (B, 2 L, D)
+    wanted = computed(positions)
+    left, right = column_at.gather(1, wanted), column_at.gather(1, wanted + 2)
+    either = torch.cat([left, right], dim=1)[..., None].expand(-1, -1, width)  # (B, 2 C, D)
     left_tokens, right_tokens = F.pad(tokens, (0, 0, 0, 1)).gather(1, either).chunk(2, dim=1)
     none_left, none_right = (left == length)[..., None], (right == length)[..., None]
     to_left, to_right = beyond.to(tokens.dtype)

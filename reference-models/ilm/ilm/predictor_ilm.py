@@ -14,9 +14,10 @@ step. A token beside one like it could go before or after it; that no token goes
 going to both. gamma is away from 1/2, where a single token beside a double one would hang in the balance. (Parallel
 decoding: Insertion Transformer, arXiv 1902.03249; the rule is ours.)
 
-An insertion changes what every token attends to, so that no cache is exact: the network runs once a step. It
-runs on rows that still go on, over columns in use only. New tokens are appended, in the order of insertion, and know
-their place by explicit positions; the text is put in order once, at the end.
+An insertion changes what every token attends to, so that no cache is exact, but that of a prompt which attends itself
+alone (the model's ``cached_prompt``). The network runs once a step, on rows that still go on, over columns in use. New
+tokens are appended, in the order of insertion, and know their place by explicit positions; the text is put in order
+once, at the end.
 
 Departures from the paper: a text with gaps opens the slots of its gaps alone, so that what is given stays together;
 masses are float64, and a row's draws depend on (seed, its index, the step), not on its batch.
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Predictor
 from xlm_runtime.errors import ConfigError
-from xlm_runtime.nn import SamplingOptions, counter_uniforms, positions_from_mask, stream_seed
+from xlm_runtime.nn import KVCache, SamplingOptions, counter_uniforms, positions_from_mask, stream_seed
 from xlm_runtime.nn.unmasking import commit_top, pack
 from xlm_runtime.options import check_choice, check_number, check_whole_number
 from xlm_runtime.tracing import Traceable
@@ -105,13 +106,26 @@ def _count_before(at: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
     return ((at[:, None] < positions[..., None]) & valid[:, None]).sum(-1)
 
 
+def _columns(canvas: Canvas, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids, mask, types and positions of the columns in use: (R, W) each."""
+    of = rows, slice(0, canvas.width)
+    return canvas.ids[of], canvas.real[of], canvas.types[of], canvas.positions[of]
+
+
+def _select(rows: Tensor, which: Tensor, cache: KVCache | None) -> Tensor:
+    """The rows at the places ``which``; the cache keeps theirs."""
+    if cache is not None:
+        cache.select(which)
+    return rows[which]
+
+
 class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
     """(slot, token) ~ softmax(f(logits / temperature)), inserted one a step, or several, until P(stop) reaches theta.
 
     ``input_ids`` (B, L) -> ``ids`` (B, T), in the order of the text; see the top of this file.
 
     Args:
-        model: ids -> ``ModelOutput``.
+        model: ids -> ``ModelOutput``; where its ``cached_prompt`` is true, with ``encode_prompt``.
         tokenizer: for the special ids, and to make text.
         noise_schedule: not used; the runtime gives it to every predictor.
         max_new_tokens: insert at most so many tokens into a row.
@@ -168,7 +182,7 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
                 f"{', '.join(drawn)}, but predictor.method is 'threshold', which draws nothing: it takes the likeliest "
                 "tokens. Set predictor.temperature=0 and leave the others null, or choose another method."
             )
-        self.model = model
+        self.model: Any = model  # with a prompt of its own, besides what a module has
         self.tokenizer = tokenizer
         self.noise_schedule = noise_schedule
         self.max_new_tokens = max_new_tokens
@@ -192,12 +206,13 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
             self.recorder.begin(canvas.ids, canvas.real)
         calls, step = torch.zeros_like(batch["index"]), 0
         rows = batch["slots"].any(1).nonzero().squeeze(1)  # those that still go on
+        cache = self._encode_prompt(canvas, rows)
         while len(rows):
-            logits, stop_logits = self._run(canvas, rows)
+            logits, stop_logits = self._run(canvas, rows, cache)
             calls[rows] += 1
             going = (stop_logits.float().softmax(-1)[:, STOP] < self.stop_threshold).nonzero().squeeze(1)
             if len(going) < len(rows):
-                rows, logits = rows[going], logits[going]
+                rows, logits = _select(rows, going, cache), logits[going]
             if len(rows):
                 slots = canvas.slots[rows, canvas.bos : canvas.width]
                 if self.method == "threshold":
@@ -210,18 +225,26 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
                     mass = self._open(logits, slots).flatten(1).softmax(-1).gather(1, pair)
                     self.recorder.insert(rows, canvas.positions[rows].gather(1, at), new, mass, valid)
                 canvas.insert(rows, canvas.bos + slot, token, valid)
-                rows = rows[canvas.inserted[rows] < self.max_new_tokens]
+                has_room = (canvas.inserted[rows] < self.max_new_tokens).nonzero().squeeze(1)
+                if len(has_room) < len(rows):
+                    rows = _select(rows, has_room, cache)
             step += 1
         return {"ids": canvas.text(self.pad), "network_calls": calls}
 
-    def _run(self, canvas: Canvas, rows: Tensor) -> ModelOutput:
-        used = slice(0, canvas.width)
+    def _encode_prompt(self, canvas: Canvas, rows: Tensor) -> KVCache | None:
+        prompt = canvas.bos - 1  # between CLS and BOS
+        if prompt == 0 or len(rows) == 0 or not getattr(self.model, "cached_prompt", False):
+            return None
+        cache: KVCache = self.model.encode_prompt(
+            *_columns(canvas, rows), prompt=prompt, room=canvas.ids.shape[1] - prompt
+        )
+        return cache
+
+    def _run(self, canvas: Canvas, rows: Tensor, cache: KVCache | None) -> ModelOutput:
+        cached = {} if cache is None else {"cache": cache}
+        ids, real, types, positions = _columns(canvas, rows)
         output: ModelOutput = self.model(
-            canvas.ids[rows, used],
-            canvas.real[rows, used],
-            type_ids=canvas.types[rows, used],
-            positions=canvas.positions[rows, used],
-            logits_to_keep=canvas.width - canvas.bos,
+            ids, real, type_ids=types, positions=positions, logits_to_keep=canvas.width - canvas.bos, **cached
         )
         return output
 

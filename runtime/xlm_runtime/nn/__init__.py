@@ -11,6 +11,7 @@ from xlm_runtime.nn.masks import (
     document_mask,
     positions_from_mask,
     positions_in_documents,
+    prompt_apart_mask,
 )
 from xlm_runtime.nn.rotary import apply_rotary, rotary_cos_sin
 from xlm_runtime.nn.sampling import (
@@ -50,6 +51,7 @@ __all__ = [
     "inverse_cdf",
     "positions_from_mask",
     "positions_in_documents",
+    "prompt_apart_mask",
     "rotary_cos_sin",
     "row_uniforms",
     "sample",

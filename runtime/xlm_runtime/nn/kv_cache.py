@@ -5,6 +5,7 @@ The protocol of one step, prefill and single token alike::
     positions, mask = cache.extend(attention_mask)      # of the new tokens, (B, Lq)
     x = transformer(x, positions, mask, cache=cache)    # each layer calls cache.append
     cache.select(unfinished)                            # when rows are done: they cost nothing more
+    cache.truncate(length)                              # what came later is to be computed anew
 
 ``FixedKVCache`` has the same protocol, and shapes that never change, for a compiled step.
 """
@@ -108,6 +109,19 @@ class KVCache:
         self.values[layer, :, :, start:end] = v.detach()
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
+    def truncate(self, length: int) -> None:
+        """Forget all but the first ``length`` tokens: the next ones are written in the place of what came after.
+
+        Raises:
+            DataError: fewer are filled.
+        """
+        if not 0 <= length <= self.length:
+            raise DataError(
+                f"The cache cannot be cut to {length} positions: {self.length} are filled. Cut it to at most so many."
+            )
+        self.attended[:, length:] = False
+        self._length, self._new = length, 0
+
     def select(self, rows: Tensor) -> None:
         """Keep only some rows of the batch, in the given order.
 
@@ -126,7 +140,8 @@ class FixedKVCache(KVCache):
     A step on it can be compiled once, and recorded as a CUDA graph: where it writes is a tensor, and
     nothing asks the device. It costs the attention over ``max_length`` at every step. ``select`` makes
     new memory of another shape, for which a step is compiled anew: better let rows stay to the end.
-    ``extend`` does not look whether the new tokens fit: allocate enough.
+    ``extend`` does not look whether the new tokens fit: allocate enough, nor ``truncate`` whether
+    so many are filled.
     """
 
     def __init__(
@@ -148,6 +163,11 @@ class FixedKVCache(KVCache):
         """Forget all tokens, and keep the memory."""
         self.attended.zero_()
         self._filled.zero_()
+
+    def truncate(self, length: int) -> None:
+        """As ``KVCache.truncate``, without the error."""
+        self.attended[:, length:] = False
+        self._filled.fill_(length)
 
     def extend(self, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """As ``KVCache.extend``, with a mask (B, 1, Lq, max_length) and without the error."""

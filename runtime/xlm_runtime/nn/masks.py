@@ -43,6 +43,24 @@ def bidirectional_mask(attention_mask: Tensor) -> Tensor:
     return attention_mask[:, None, None, :].to(torch.bool) | own
 
 
+def prompt_apart_mask(attention_mask: Tensor, in_prompt: Tensor) -> Tensor:
+    """Queries of the prompt attend its real tokens alone, all others all real tokens; each attends itself.
+
+    What the network makes of a prompt then does not depend on the text beside it, and may be kept while the text
+    changes. (The prefix of a prefix language model, arXiv 1910.10683, whose text is bidirectional, too.)
+
+    Args:
+        attention_mask: (B, L), True (or 1) at real tokens.
+        in_prompt: (B, L) bool.
+
+    Returns:
+        (B, 1, L, L) bool.
+    """
+    seen = in_prompt[:, None, None, :] | ~in_prompt[:, None, :, None]
+    own = torch.eye(attention_mask.shape[-1], dtype=torch.bool, device=attention_mask.device)
+    return (attention_mask[:, None, None, :].to(torch.bool) & seen) | own
+
+
 def document_mask(document_ids: Tensor, causal: bool = False) -> Tensor:
     """Each query attends its own document, and itself.
 

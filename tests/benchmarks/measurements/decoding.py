@@ -15,17 +15,20 @@ BATCH, NEW_TOKENS = 64, 14
 #: Tokens a second of the prior system at this shape, on two cores of another machine.
 PRIOR = {"arlm": 2140, "ilm": 1986, "mlm": 1247, "mdlm": 998}
 PRIOR_AIM = 3.0
-WORDS = {
-    "arlm": [f"predictor.max_new_tokens={NEW_TOKENS}"],
-    "mlm": [f"dataset.answer_length={NEW_TOKENS + 1}"],  # BOS, and so many blanks
-    "ilm": [f"predictor.max_new_tokens={NEW_TOKENS}", "predictor.stop_threshold=1"],
-    "mdlm": [f"dataset.answer_length={NEW_TOKENS + 1}"],
+ILM = [f"predictor.max_new_tokens={NEW_TOKENS}", "predictor.stop_threshold=1"]
+#: row -> (model, its overrides)
+ROWS = {
+    "arlm": ("arlm", [f"predictor.max_new_tokens={NEW_TOKENS}"]),
+    "mlm": ("mlm", [f"dataset.answer_length={NEW_TOKENS + 1}"]),  # BOS, and so many blanks
+    "ilm": ("ilm", ILM),
+    "ilm, cached prompt": ("ilm", [*ILM, "model.cached_prompt=true"]),
+    "mdlm": ("mdlm", [f"dataset.answer_length={NEW_TOKENS + 1}"]),
 }
 
 
 def measure(settings: Settings) -> list[Result]:
     results = []
-    for model, words in WORDS.items():
+    for row, (model, words) in ROWS.items():
         answer = in_fresh_process(
             "decoding",
             "decode",
@@ -42,7 +45,7 @@ def measure(settings: Settings) -> list[Result]:
         calls, threads = answer["calls"], answer["threads"]
         results.append(
             Result(
-                name=f"decoding, {model}, {calls:g} calls a sequence, {settings.on(threads)}",
+                name=f"decoding, {row}, {calls:g} calls a sequence, {settings.on(threads)}",
                 ours=f"{speed:,.0f} tokens/s",
                 compared_with=f"{calls:g} bare forward passes: {tokens / fastest(pairs.a).wall:,.0f} tokens/s",
                 ratio=pairs.ratio,
