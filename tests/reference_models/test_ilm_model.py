@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from ilm.datamodule_ilm import IlmInfillingCollatorPrediction, IlmSeq2SeqCollator
+from ilm.datamodule_ilm import IlmInfillingCollatorPrediction
 from ilm.model_ilm import neighbours
 from ilm.predictor_ilm import Canvas, IlmPredictor
-from ilm.types_ilm import PROMPT_TYPE
 from insertions import TOKENIZER, V, examples, from_nothing, ids, random_model
 
 from xlm_runtime.errors import ConfigError
-from xlm_runtime.nn import positions_from_mask
 
 
 @pytest.mark.parametrize("options", [{}, {"neighbour_shift": True, "max_positions": 16}])
@@ -54,56 +52,6 @@ def test_neighbours_are_those_in_the_sequence() -> None:
     found = neighbours(tokens, positions, mask, torch.tensor([[-1.0], [-2.0]]))
     assert found[0, :3].tolist() == [[-1, 3], [3, -2], [1, 2]]  # 1 3 2
     assert found[1, 0].tolist() == [-1, -2]
-
-
-PROMPTS = [[0, 1, 2], [2], [1, 1, 0, 2], []]
-
-
-def with_prompts(texts: list[list[int]]) -> tuple[torch.Tensor, ...]:
-    """Ids, mask, types and positions of rows with ``PROMPTS``."""
-    rows = [example | {"prompt_ids": ids(prompt)} for example, prompt in zip(examples(texts), PROMPTS, strict=True)]
-    batch = IlmSeq2SeqCollator(TOKENIZER, prompt_length=5, answer_length=7)(rows)
-    real = batch["attention_mask"]
-    return batch["input_ids"], real, batch["type_ids"], positions_from_mask(real)
-
-
-TEXTS, OTHER_TEXTS = [[0, 1], [], [2, 2, 1], [1]], [[2, 2, 2, 2], [1], [], [0, 1, 2]]
-SHIFTED = {"neighbour_shift": True, "max_positions": 16}
-
-
-@pytest.mark.parametrize("options", [{}, SHIFTED])
-def test_a_prompt_that_is_cached_gives_the_same_logits(options: dict[str, Any]) -> None:
-    """Also for a text that was not there when it was encoded, and after rows have left. Catches a cache of a prompt that
-    saw the text, keys of padding, neighbours lost at the seam, and a cache that a call leaves changed."""
-    model = random_model(cached_prompt=True, **options)
-    columns = with_prompts(TEXTS)
-    cache = model.encode_prompt(*columns, prompt=5, room=8)
-    for texts, logits_to_keep in ((TEXTS, 7), (OTHER_TEXTS, 7), (TEXTS, 3), (OTHER_TEXTS, 0)):
-        columns = with_prompts(texts)
-        found = model(*columns, logits_to_keep=logits_to_keep, cache=cache)
-        expected = model(*columns, logits_to_keep=logits_to_keep or 7)
-        real = columns[1][:, -(logits_to_keep or 7) :]
-        logits = found.logits if logits_to_keep else found.logits[:, 1:]  # CLS stands first, where all are kept
-        torch.testing.assert_close(logits[real], expected.logits[real], atol=1e-5, rtol=0)
-        torch.testing.assert_close(found.stop_logits, expected.stop_logits, atol=1e-5, rtol=0)
-        assert cache.length == 5
-    left = torch.tensor([3, 0])
-    cache.select(left)
-    found = model(*(c[left] for c in columns), logits_to_keep=7, cache=cache)
-    torch.testing.assert_close(found.logits[real[left]], expected.logits[left][real[left]], atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("options", [{}, SHIFTED])
-@pytest.mark.parametrize("cached_prompt", [True, False])
-def test_the_prompt_sees_the_text_unless_it_is_to_be_cached(cached_prompt: bool, options: dict[str, Any]) -> None:
-    """Logits of the prompt's columns, which nobody asks for, tell what they attend. Catches an option without effect."""
-    model = random_model(cached_prompt=cached_prompt, **options)
-    real = with_prompts(TEXTS)[1][:, 1:6]
-    one, other = (model(*with_prompts(texts)).logits[:, 1:6][real] for texts in (TEXTS, OTHER_TEXTS))
-    assert torch.allclose(one, other, atol=1e-5) == cached_prompt
-    text = with_prompts(TEXTS)
-    changed = model(text[0].where(text[2] != PROMPT_TYPE, ids([0])[0]), *text[1:])
-    assert not torch.allclose(changed.logits[:, 6], model(*text).logits[:, 6], atol=1e-2)  # BOS sees the prompt
 
 
 def test_a_row_longer_than_the_learned_positions_is_refused() -> None:

@@ -249,9 +249,7 @@ def test_loss_and_predictor_have_one_support() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "joint", "top_p": 0.9}, {"method": "slot_first", "slot_top_k": 2}])
-@pytest.mark.parametrize(
-    "model_options", [{}, {"neighbour_shift": True, "max_positions": 32}, {"cached_prompt": True}]
-)
+@pytest.mark.parametrize("model_options", [{}, {"neighbour_shift": True, "max_positions": 32}, {"cached_prompt": True}])
 def test_a_text_does_not_depend_on_its_batch(options: dict[str, Any], model_options: dict[str, Any]) -> None:
     rng = random.Random(2)
     rows = [
@@ -271,40 +269,6 @@ def test_a_text_does_not_depend_on_its_batch(options: dict[str, Any], model_opti
     assert texts(rows[::-1])[::-1] == together
     assert texts(rows, prompt_length=11) == together
     assert [texts([row])[0] for row in rows] == together
-
-
-@pytest.mark.parametrize("method", ["joint", "slot_first", "threshold"])
-def test_a_cached_prompt_gives_the_same_texts(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows end at different steps, and leave. After the first call no column of a prompt is computed. Catches a cache
-    whose rows are not those of the step, and one that is made and not used."""
-    rng = random.Random(3)
-    rows = [{"prompt_ids": ids([rng.randrange(WORDS) for _ in range(1 + i % 6)]), "index": i} for i in range(24)]
-    batch = IlmSeq2SeqCollatorPrediction(TOKENIZER, 6)(rows)
-    model = random_model(cached_prompt=True, neighbour_shift=True)
-    drawing = {} if method == "threshold" else {"temperature": 1.0}
-    predictor = IlmPredictor(model, TOKENIZER, max_new_tokens=8, method=method, stop_threshold=0.5, **drawing)
-    computed: list[tuple[int, int]] = []
-    model.transformer.register_forward_pre_hook(lambda module, args: computed.append(args[0].shape[:2]))
-    with torch.no_grad():
-        model.stop_head[2].weight.mul_(4)  # so that it is sure now and then
-    found = predictor.predict(batch)
-    first, *later = computed
-    assert first == (24, 6)
-    assert later[0] == (24, 2)
-    assert later[-1][0] < 24
-    assert max(width for _, width in later) <= 2 + 8
-    monkeypatch.setattr(predictor, "_encode_prompt", lambda canvas, rows: None)
-    expected = predictor.predict(batch)
-    assert torch.equal(found["ids"], expected["ids"])
-    assert torch.equal(found["network_calls"], expected["network_calls"])
-    assert len(set(found["network_calls"].tolist())) > 1
-    assert computed[-1][1] > 8
-
-
-def test_text_from_nothing_has_no_prompt_to_cache() -> None:
-    predictor = IlmPredictor(random_model(cached_prompt=True), TOKENIZER, max_new_tokens=5, stop_threshold=1.0)
-    plain = IlmPredictor(random_model(), TOKENIZER, max_new_tokens=5, stop_threshold=1.0)
-    assert torch.equal(predictor.predict(from_nothing(3))["ids"], plain.predict(from_nothing(3))["ids"])
 
 
 @pytest.mark.parametrize(

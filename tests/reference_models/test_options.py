@@ -50,6 +50,7 @@ REACHED: dict[str, list[tuple[str, Any, str]]] = {
         ("loss.stop_loss_weight", 0.001, "loss.stop_loss_weight"),
         ("loss.stop_class_weight", 0.9, "loss.class_weights"),
         ("model.max_positions", 64, "model.position_embedding.num_embeddings"),
+        ("model.cached_prompt", True, "model.cached_prompt"),
     ],
     "mdlm": [
         *FILLING,
