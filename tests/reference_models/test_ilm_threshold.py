@@ -31,12 +31,14 @@ def predictor(gamma: float = 0.3, model: Any = None, **options: Any) -> IlmPredi
     return IlmPredictor(model, TOKENIZER, method="threshold", gamma=gamma, **options)
 
 
-def chosen(p: list[list[float]], gamma: float, closed: tuple[int, ...] = (), room: int = 9) -> set[tuple[int, int]]:
+def chosen(
+    p: list[list[float]], gamma: float, closed: tuple[int, ...] = (), room: int = 9, missing: int = 0
+) -> set[tuple[int, int]]:
     """The (slot, word) pairs that are inserted where words have these probabilities; special tokens are likelier."""
     logits = torch.full((1, len(p), V), 5.0)
     logits[0, :, FIRST_WORD:] = torch.tensor(p).log()
     slots = torch.tensor([[place not in closed for place in range(len(p))]])
-    slot, token, valid = predictor(gamma).choose(logits, slots, torch.tensor([room]))
+    slot, token, valid = predictor(gamma).choose(logits, slots, torch.tensor([room]), torch.tensor([missing]))
     assert valid.any(1).all() and (valid.long().diff(dim=1) <= 0).all()  # the first ones of the row
     return {(s, t - FIRST_WORD) for s, t in zip(slot[valid].tolist(), token[valid].tolist(), strict=True)}
 

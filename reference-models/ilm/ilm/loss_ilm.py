@@ -5,7 +5,7 @@ lie between kept token i and the next kept one; p is one softmax over all pairs 
 
     token = -sum_{i,v} c[i, v] / n * log p(i, v)                                          0 where n = 0
           = logsumexp_{i,v} logit[i, v] - 1/n * sum_k logit[slot_k, token_k]              k over the deleted tokens
-    stop  = -w_y log q(y)           y: "nothing is missing" iff n = 0; class weights w of y, 1 - w of the other
+    stop  = -w_y log q(y)           y = min(n, N): "nothing is missing" iff n = 0; weights w of that, 1 - w of the others
     loss  = mean token + lambda * mean stop                                               (nats an example)
 
 It is computed by the second line: no target over (slot, token) is ever made. Neither term bounds a likelihood.
@@ -14,7 +14,7 @@ Slots are BOS and the kept tokens of the text, and tokens are all but the specia
 same support. Deleted tokens are taken out by the attention mask, and positions count what is left; with explicit
 positions this is the same as to close the gaps, and shapes stay fixed.
 
-Departures from the paper: a special token within a text is never deleted; class weights multiply and are not
+Departures from the paper, whose N is 1: the stop head may count (the model's ``count_up_to``). A special token within a text is never deleted; class weights multiply and are not
 divided by their sum, so that the loss does not depend on how examples are batched.
 """
 
@@ -30,21 +30,21 @@ from xlm_runtime.options import check_number, check_whole_number
 
 from .types_ilm import Batch, LossOutput
 
-STOP, GO_ON = 0, 1  # the classes of the stop head
+STOP = 0  # the class of the stop head that says: nothing is missing
 
 
 class IlmLoss(LossFunction[Batch, LossOutput]):
     """loss = mean (-sum_{i,v} c[i, v] / n log p(i, v)) + lambda * mean (-w_y log q(y)), in nats an example.
 
-    The cross-entropy of the deleted tokens at their slots, logits (B, S, V), plus that of "nothing is missing", (B, 2);
-    see the top of this file.
+    The cross-entropy of the deleted tokens at their slots, logits (B, S, V), plus that of how many are missing,
+    (B, 1 + N); see the top of this file.
 
     Args:
         model: ids -> ``ModelOutput``.
         tokenizer: for the padding token, and the special ones, which are never inserted.
         noise_schedule: not used; the runtime gives it to every loss.
         stop_loss_weight: lambda; the paper has 1, for text .001.
-        stop_class_weight: w, in (0, 1), for text .9; None weighs both classes with 1.
+        stop_class_weight: w, in (0, 1), for text .9; None weighs all classes with 1.
         seed: of the deletions in evaluation, which depend on the seed and a row's index, not on its batch.
             In training they come from torch's global generator.
 
@@ -124,9 +124,9 @@ class IlmLoss(LossFunction[Batch, LossOutput]):
         found = torch.where(deleted, pairs, 0.0).sum(1) / n.clamp(min=1)
         token_loss = torch.where(n > 0, total - found, 0.0).mean()
 
-        label = torch.where(n == 0, STOP, GO_ON)
+        label = n.clamp(max=stop_logits.shape[-1] - 1)
         surprise = F.cross_entropy(stop_logits.float(), label, reduction="none")  # (B,)
-        stop_loss = (self.class_weights.to(surprise.device)[label] * surprise).mean()
+        stop_loss = (self.class_weights.to(surprise.device)[label.ne(STOP).long()] * surprise).mean()
         loss = token_loss + self.stop_loss_weight * stop_loss
         return {"loss": loss, "token_loss": token_loss, "stop_loss": stop_loss}
 

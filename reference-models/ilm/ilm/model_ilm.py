@@ -1,7 +1,8 @@
 """The network of ILM: ids to insertion logits and stop logits, by a bidirectional transformer.
 
     x = E[ids] + E_type[types] (+ E_pos[positions]) (+ W_s [E[left neighbour]; E[right neighbour]])
-    h = Transformer(x, rotary positions);  logits = W_o h;  stop = W_2 GELU(W_1 h_CLS)   (B, L) -> (B, L, V), (B, 2)
+    h = Transformer(x, rotary positions);  logits = W_o h;  stop = W_2 GELU(W_1 h_CLS)
+                                                                              (B, L) -> (B, L, V), (B, 1 + N)
 
 Transformer and rotary positions (arXiv 2104.09864) as in Insertion Language Models (arXiv 2505.05755), and their two
 heads. Column i's logits are about inserting right after its token. Positions are explicit, so that the columns may
@@ -11,7 +12,8 @@ Departures, all optional. The terms in brackets: learned absolute positions (``m
 ones, and a learned projection of the embeddings of both neighbours in the sequence (``neighbour_shift``), zero beyond
 its ends, which lets the first layer look pairs up. And a prompt that attends itself alone (``cached_prompt``), as that of
 a prefix language model (arXiv 1910.10683): CLS, BOS and the text attend everything, as ever. What an insertion changes
-then stays within the text, and the prompt's keys and values are computed once for all steps of the predictor.
+then stays within the text, and the prompt's keys and values are computed once for all steps of the predictor. And a stop
+head that counts (``count_up_to``, N): 0, 1, ... N or more tokens are missing. N is 1 in the paper: any, or none.
 """
 
 from collections.abc import Callable
@@ -35,7 +37,9 @@ from .types_ilm import CLS_TYPE, PROMPT_TYPE, TEXT_TYPE, TYPES, ModelOutput
 
 
 class IlmModel(nn.Module):
-    """logits = W_o h, stop = W_2 GELU(W_1 h_CLS), h = Transformer(E[ids] + E_type[types]): (B, L) -> (B, L, V), (B, 2).
+    """logits = W_o h, stop = W_2 GELU(W_1 h_CLS), h = Transformer(E[ids] + E_type[types]).
+
+    (B, L) -> (B, L, V), (B, 1 + N).
 
     Args:
         vocab_size: V.
@@ -52,6 +56,7 @@ class IlmModel(nn.Module):
             learned vectors, by which the network can tell where it begins and ends.
         max_positions: learned absolute positions, for at most so many columns; None for none.
         cached_prompt: the prompt attends itself alone; see the top of this file.
+        count_up_to: N, the classes of the stop head; see there, too.
 
     Raises:
         ConfigError: an option out of its range.
@@ -72,10 +77,12 @@ class IlmModel(nn.Module):
         neighbour_shift: bool = False,
         max_positions: int | None = None,
         cached_prompt: bool = False,
+        count_up_to: int = 1,
     ) -> None:
         super().__init__()
         check_switch("model.neighbour_shift", neighbour_shift)
         check_switch("model.cached_prompt", cached_prompt)
+        check_whole_number("model.count_up_to", count_up_to, least=1)
         check_whole_number("model.max_positions", max_positions, least=1, or_null=True)
         self.cached_prompt = cached_prompt
         self.embedding = nn.Embedding(vocab_size, d_model, padding_idx=pad_id)
@@ -85,7 +92,7 @@ class IlmModel(nn.Module):
         self.beyond = nn.Embedding(2, d_model) if neighbour_shift else None
         self.transformer = Transformer(d_model, num_layers, num_heads, d_ff, dropout)
         self.head = nn.Linear(d_model, vocab_size, bias=False)
-        self.stop_head = nn.Sequential(nn.Linear(d_model, d_model), nn.GELU(), nn.Linear(d_model, 2))
+        self.stop_head = nn.Sequential(nn.Linear(d_model, d_model), nn.GELU(), nn.Linear(d_model, 1 + count_up_to))
         init_weights(self, std=init_std, embedding_std=embedding_std, residual_std=residual_std)
 
     def forward(
@@ -109,7 +116,7 @@ class IlmModel(nn.Module):
                 and have no logits.
 
         Returns:
-            Logits (B, L or logits_to_keep, V) and (B, 2).
+            Logits (B, L or logits_to_keep, V) and (B, 1 + N).
 
         Raises:
             ConfigError: more columns than there are learned positions.

@@ -11,8 +11,10 @@ Or several at once, "threshold": every pair that is the likeliest of its slot an
 probability is at least 1 - gamma times that of the likeliest pair. Of n missing tokens, one that is missing c times in a
 slot has c/n of the softmax's mass where the network is sure of it; what it wavers about has less, and waits for a later
 step. A token beside one like it could go before or after it; that no token goes to two places at once keeps it from
-going to both. gamma is away from 1/2, where a single token beside a double one would hang in the balance. (Parallel
-decoding: Insertion Transformer, arXiv 1902.03249; the rule is ours.)
+going to both. gamma is away from 1/2, where a single token beside a double one would hang in the balance. Where the
+stop head counts (``count_up_to``) and is sure of n, c is known: tokens that are missing once go together with those that
+are missing more often, if c >= 1 - gamma; and where all n were inserted, the row is finished without another call.
+(Parallel decoding: Insertion Transformer, arXiv 1902.03249; the rule is ours.)
 
 An insertion changes what every token attends to, so that no cache is exact, but that of a prompt which attends itself
 alone (the model's ``cached_prompt``). The network runs once a step, on rows that still go on, over columns in use. New
@@ -210,13 +212,17 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
         while len(rows):
             logits, stop_logits = self._run(canvas, rows, cache)
             calls[rows] += 1
-            going = (stop_logits.float().softmax(-1)[:, STOP] < self.stop_threshold).nonzero().squeeze(1)
+            q = stop_logits.float().softmax(-1)  # (R, 1 + N)
+            going = (q[:, STOP] < self.stop_threshold).nonzero().squeeze(1)
             if len(going) < len(rows):
                 rows, logits = _select(rows, going, cache), logits[going]
             if len(rows):
                 slots = canvas.slots[rows, canvas.bos : canvas.width]
+                missing = torch.zeros_like(rows)
                 if self.method == "threshold":
-                    slot, token, valid = self.choose(logits, slots, self.max_new_tokens - canvas.inserted[rows])
+                    missing = self.count(q[going])
+                    room = self.max_new_tokens - canvas.inserted[rows]
+                    slot, token, valid = self.choose(logits, slots, room, missing)
                 else:
                     (slot, token), valid = self.draw(logits, slots, batch["index"][rows], step), None
                 if self.recorder is not None:
@@ -224,10 +230,13 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
                     pair = at.sub(canvas.bos) * logits.shape[-1] + new  # (R, K)
                     mass = self._open(logits, slots).flatten(1).softmax(-1).gather(1, pair)
                     self.recorder.insert(rows, canvas.positions[rows].gather(1, at), new, mass, valid)
+                before = canvas.inserted[rows]
                 canvas.insert(rows, canvas.bos + slot, token, valid)
-                has_room = (canvas.inserted[rows] < self.max_new_tokens).nonzero().squeeze(1)
-                if len(has_room) < len(rows):
-                    rows = _select(rows, has_room, cache)
+                inserted = canvas.inserted[rows]
+                whole = (missing > 0) & (inserted - before == missing)
+                unfinished = (~whole & (inserted < self.max_new_tokens)).nonzero().squeeze(1)
+                if len(unfinished) < len(rows):
+                    rows = _select(rows, unfinished, cache)
             step += 1
         return {"ids": canvas.text(self.pad), "network_calls": calls}
 
@@ -272,13 +281,26 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
         of_slot = logits[torch.arange(len(slot), device=slot.device), slot]  # (R, V)
         return slot, self.sampling.sample(of_slot, uniforms=uniforms)
 
-    def choose(self, logits: Tensor, slots: Tensor, room: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def count(self, q: Tensor) -> Tensor:
+        """How many tokens are missing, where the stop head is as sure of it as it has to be to stop.
+
+        Args:
+            q: (R, 1 + N), the probabilities of 0, 1, ... N or more.
+
+        Returns:
+            (R,) int64; 0 where it is not sure, and where all that it knows is "N or more".
+        """
+        mass, n = q.max(-1)
+        return torch.where((mass >= self.stop_threshold) & (n < q.shape[-1] - 1), n, 0)
+
+    def choose(self, logits: Tensor, slots: Tensor, room: Tensor, missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The insertions of a step of "threshold".
 
         Args:
             logits: (R, S, V).
             slots: (R, S) bool, one True a row at least.
             room: (R,) int64, at most so many tokens; at least 1. The likeliest go first.
+            missing: (R,) int64, how many tokens are, and no more than these are inserted; 0 where that is not known.
 
         Returns:
             Slots and tokens, (R, K) int64 each, and which of them are meant, (R, K) bool: the first ones of a row, at
@@ -286,7 +308,11 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
         """
         logits = self._open(logits, slots)
         score, token = logits.max(-1)  # (R, S); the softmax over all pairs shifts every score by the same
-        bound = score.amax(1, keepdim=True) + math.log1p(-self.gamma)
+        best = score.amax(1)
+        # A token that is missing once has 1 / n of the mass. What has less wavers, but may be all that there is.
+        once = logits.flatten(1).logsumexp(1) - missing.clamp(min=1).log()
+        bound = torch.where(missing > 0, once.minimum(best), best)[:, None] + math.log1p(-self.gamma)
+        room = torch.where(missing > 0, missing.minimum(room), room)
         best_slot = logits.argmax(1).gather(1, token)  # (R, S): where the slot's token would go best
         mutual = best_slot == torch.arange(slots.shape[1], device=slots.device)
         chosen = commit_top(score, slots & mutual & (score >= bound), room)

@@ -23,7 +23,7 @@ class ModelOutput(NamedTuple):
     """What the network returns."""
 
     logits: Tensor  # (B, S, V): insert token v right after the token of column i of the last S
-    stop_logits: Tensor  # (B, 2): nothing is missing, something is
+    stop_logits: Tensor  # (B, 1 + N): nothing is missing, one token, ... N or more; the paper's N is 1
 
 
 class Inputs(TypedDict):

@@ -25,7 +25,11 @@ METHODS: dict[str, tuple[str, dict[str, list[str]]]] = {
     "arlm-reversed-shift": ("arlm", {"cached": [], "not cached": ["predictor.use_cache=false"], "bf16": [HALF]}),
     "mlm-shift": ("mlm", {"one a call": [], "threshold": MLM_SURE, "threshold, bf16": [*MLM_SURE, HALF]}),
     "ilm-shift": ("ilm", {"one a call": [], "threshold": ILM_SURE, "threshold, bf16": [*ILM_SURE, HALF]}),
-    "ilm-shift-cached": ("ilm", {"one a call": [], "threshold": ILM_SURE, "threshold, bf16": [*ILM_SURE, HALF]}),
+    "ilm-shift-cached": ("ilm", {"one a call": [], "threshold": ILM_SURE}),
+    "ilm-shift-cached-counted": (
+        "ilm",
+        {"one a call": [], "threshold": ILM_SURE, "threshold, bf16": [*ILM_SURE, HALF]},
+    ),
     "mdlm-shift": ("mdlm", {"one a call": [], "threshold": MDLM_SURE, "threshold, bf16": [*MDLM_SURE, HALF]}),
 }
 
