@@ -32,15 +32,16 @@ from xlm_runtime.errors import ConfigError
 class Given(nn.Module):
     """Logits that are given, whatever the input."""
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, stop_logits: Tensor | None = None) -> None:
         super().__init__()
         self.logits = logits
+        self.stop_logits = logits[:, 0, :2] if stop_logits is None else stop_logits
         self.kept: Tensor
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, type_ids: Tensor, logits_to_keep: int) -> ModelOutput:
         self.kept = input_ids
         assert self.logits.shape[:2] == (len(input_ids), logits_to_keep)
-        return ModelOutput(self.logits, self.logits[:, 0, :2])
+        return ModelOutput(self.logits, self.stop_logits)
 
 
 def dense_loss(logits: Tensor, text: list[int], deleted: list[bool]) -> float:
@@ -165,6 +166,20 @@ def test_nothing_to_delete_is_a_whole_text() -> None:
     log_q = model(batch["input_ids"], batch["attention_mask"]).stop_logits.log_softmax(-1)
     assert output["stop_loss"].item() == pytest.approx(-log_q[:, 0].mean().item(), abs=1e-5)
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("weight", [None, 0.9])
+def test_a_stop_head_that_counts_is_held_to_the_number(weight: float | None) -> None:
+    """By hand, for 0 to 5 missing of which it tells 0, 1, 2, and more. Catches a class beside the number, numbers that
+    are more than it tells, and a weight of "something is missing" that is only that of one."""
+    stop_logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    batch = IlmCollator(TOKENIZER, block_size=8)(examples([[0, 1, 2, 1, 0]] * 6))
+    deleted = torch.tensor([[False, *(place < n for place in range(5)), False] for n in range(6)])
+    loss = IlmLoss(Given(torch.zeros(6, 7, V), stop_logits), TOKENIZER, stop_class_weight=weight)
+    log_q = stop_logits.double().log_softmax(-1).tolist()
+    weights = [1.0] * 6 if weight is None else [0.9, *[0.1] * 5]
+    expected = -sum(w * log_q[n][min(n, 3)] for n, w in enumerate(weights)) / 6
+    assert loss.score(batch, deleted)["stop_loss"].item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from ilm.datamodule_ilm import IlmInfillingCollatorPrediction
+from ilm.datamodule_ilm import IlmCollatorPrediction, IlmInfillingCollatorPrediction
 from ilm.predictor_ilm import Canvas, IlmPredictor
 from ilm.types_ilm import ModelOutput
 from insertions import (
@@ -23,6 +23,8 @@ from insertions import (
     words,
 )
 from torch import Tensor
+
+from xlm_runtime.tokenizers import number_tokenizer
 
 CLS, BOS, PAD = TOKENIZER.cls_token_id, TOKENIZER.bos_token_id, TOKENIZER.pad_token_id
 
@@ -121,14 +123,14 @@ def test_gamma_0_inserts_as_greedy_decoding_does() -> None:
 class Spelling(torch.nn.Module):
     """Wants one text, is sure of all that is missing, and of nothing else: a word's mass is its share of what is."""
 
-    def __init__(self, text: list[int]) -> None:
+    def __init__(self, text: list[int], count_up_to: int = 1, words: int = WORDS) -> None:
         super().__init__()
-        self.text = text
+        self.text, self.count_up_to, self.vocab_size = text, count_up_to, V - WORDS + words
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **columns: Any) -> ModelOutput:
         keep = columns["logits_to_keep"]
-        mass = torch.zeros(*input_ids[:, -keep:].shape, V)
-        done = torch.zeros(len(input_ids), dtype=torch.bool)
+        mass = torch.zeros(*input_ids[:, -keep:].shape, self.vocab_size)
+        missing = torch.zeros(len(input_ids), dtype=torch.int64)
         for row, (row_ids, real, positions) in enumerate(
             zip(input_ids.tolist(), attention_mask.tolist(), columns["positions"].tolist(), strict=True)
         ):
@@ -141,9 +143,10 @@ class Spelling(torch.nn.Module):
                 else:
                     mass[row, slot, word] += 1
             assert not stand, "something stands that the text does not have"
-            done[row] = not mass[row].any()
+            missing[row] = mass[row].sum()
         logits = (mass / mass.sum((1, 2), keepdim=True).clamp(min=1)).log().clamp(min=-30)
-        return ModelOutput(logits, torch.stack([torch.where(done, 9.0, -9.0), torch.where(done, -9.0, 9.0)], dim=1))
+        told = torch.nn.functional.one_hot(missing.clamp(max=self.count_up_to), 1 + self.count_up_to)
+        return ModelOutput(logits, 18.0 * told - 9.0)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +162,53 @@ def test_what_is_sure_takes_no_more_calls_for_the_same_text(text: list[int], at_
     assert words(first["ids"][0].tolist()) == words(second["ids"][0].tolist()) == tuple(text)
     assert first["network_calls"].tolist() == [at_once] * 2
     assert (second["network_calls"] <= first["network_calls"]).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "count_up_to", "calls"),
+    [
+        ([0, 1, 1, 2, 2, 3, 3, 4], 1, 6),
+        ([0, 1, 1, 2, 2, 3, 3, 4], 9, 5),
+        ([0, 1, 1, 2, 2, 3, 3, 4], 2, 5),  # a single one is left in the end, and that it can tell
+        ([0], 1, 2),
+        ([0], 2, 1),
+        ([0, 0], 9, 2),
+        ([0, 1, 2], 9, 3),
+        ([0, 1, 2], 1, 4),
+    ],
+)
+def test_who_knows_how_many_are_missing_needs_fewer_calls(text: list[int], count_up_to: int, calls: int) -> None:
+    """Nothing is asked after the last word. Catches a count that is off by one: a call too many, or an early end."""
+    tokenizer = number_tokenizer(5)
+    model = Spelling(text, count_up_to, words=5)
+    predict = IlmPredictor(model, tokenizer, method="threshold", gamma=0.3, max_new_tokens=9).predict
+    found = predict(IlmCollatorPrediction(tokenizer)(examples([[], []])))
+    assert words(found["ids"][0].tolist()) == tuple(text)
+    assert found["network_calls"].tolist() == [calls] * 2
+
+
+def test_only_a_count_that_is_sure_counts() -> None:
+    """As sure as it has to be to stop; "3 or more" is no number. Catches both, and a 0 that is taken for a number."""
+    q = torch.tensor([[0.05, 0.9, 0.05, 0.0], [0.2, 0.2, 0.6, 0.0], [0.0, 0.0, 0.05, 0.95], [0.85, 0.1, 0.05, 0.0]])
+    assert predictor(stop_threshold=0.9).count(q).tolist() == [1, 0, 0, 0]
+    assert predictor(stop_threshold=0.6).count(q).tolist() == [1, 2, 0, 0]
+    assert predictor(stop_threshold=0.9).count(q[:, :2]).tolist() == [0, 0, 0, 0]  # the paper's: any, or none
+
+
+def test_of_a_known_number_those_that_are_missing_once_are_inserted() -> None:
+    """Word 0 is missing twice in slot 0, word 1 once in slot 1; word 2 wavers between slots 2 and 3. Catches a bound
+    that follows the best pair where the number is known, and more insertions than are missing."""
+    p = [[0.5, 0.0, 0.0], [0.0, 0.24, 0.0], [0.0, 0.0, 0.13], [0.0, 0.0, 0.12]]
+    assert chosen(p, 0.3) == {(0, 0)}
+    assert chosen(p, 0.3, missing=4) == {(0, 0), (1, 1)}
+    assert chosen(p, 0.55, missing=4) == {(0, 0), (1, 1), (2, 2)}
+    assert chosen(p, 0.55, missing=4, room=2) == {(0, 0), (1, 1)}
+    assert chosen([[0.4, 0.0, 0.0], [0.0, 0.35, 0.0], [0.0, 0.0, 0.25]], 0.6, missing=2) == {(0, 0), (1, 1)}
+    # What is less than once everywhere is all that there is: as without a number.
+    assert chosen(SURE, 0.34, missing=1) == {(0, 0)}
+    assert chosen([[0.3, 0.0, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.2], [0.0, 0.0, 0.2]], 0.3, missing=2) == {
+        (0, 0), (1, 1)
+    }  # fmt: skip
 
 
 def test_both_sides_of_a_given_word_are_filled_at_once() -> None:

@@ -51,6 +51,7 @@ REACHED: dict[str, list[tuple[str, Any, str]]] = {
         ("loss.stop_class_weight", 0.9, "loss.class_weights"),
         ("model.max_positions", 64, "model.position_embedding.num_embeddings"),
         ("model.cached_prompt", True, "model.cached_prompt"),
+        ("model.count_up_to", 9, "model.stop_head.2.out_features"),
     ],
     "mdlm": [
         *FILLING,
@@ -61,7 +62,11 @@ REACHED: dict[str, list[tuple[str, Any, str]]] = {
     ],
 }
 #: What a part makes of a value, where it does not keep the value itself.
-KEPT_AS = {"loss.stop_class_weight": [pytest.approx(0.9), pytest.approx(0.1)], "model.time_conditioning": 32}
+KEPT_AS = {
+    "loss.stop_class_weight": [pytest.approx(0.9), pytest.approx(0.1)],
+    "model.time_conditioning": 32,
+    "model.count_up_to": 10,
+}
 
 
 @pytest.mark.parametrize(("model", "key", "value", "place"), [(m, *case) for m in REACHED for case in REACHED[m]])

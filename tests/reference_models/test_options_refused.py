@@ -102,6 +102,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("loss.stop_class_weight=1", "loss.stop_class_weight is 1; expected a number in (0, 1), or null"),
         ("loss.seed=-1", f"loss.seed is -1; {WHOLE} 0"),
         ("model.max_positions=0", f"model.max_positions is 0; {WHOLE} 1, or null"),
+        ("model.count_up_to=0", f"model.count_up_to is 0; {WHOLE} 1"),
         ("model.cached_prompt=maybe", f"model.cached_prompt is 'maybe'; {SWITCH}"),
         ("model.neighbour_shift=maybe", f"model.neighbour_shift is 'maybe'; {SWITCH}"),
     ],
