@@ -8,7 +8,7 @@ import pytest
 import torch
 from ilm.datamodule_ilm import IlmInfillingCollatorPrediction
 from ilm.model_ilm import neighbours
-from ilm.predictor_ilm import Canvas, IlmPredictor
+from ilm.predictor_ilm import IlmPredictor, canvas_of
 from insertions import TOKENIZER, V, examples, from_nothing, ids, random_model
 
 from xlm_runtime.errors import ConfigError
@@ -32,7 +32,7 @@ def test_the_order_of_the_columns_makes_no_difference(options: dict[str, Any]) -
     """Tokens in order of insertion get the logits of the sorted text. Catches anything that goes by column."""
     model = random_model(**options)
     given = examples([[0, 1], [2, 2]], infill_mask=[False, False])
-    canvas = Canvas(IlmInfillingCollatorPrediction(TOKENIZER, block_size=6)(given), room=3)
+    canvas = canvas_of(IlmInfillingCollatorPrediction(TOKENIZER, block_size=6)(given), room=3)
     for slot, token in (((1, 3), (2, 0)), ((4, 4), (1, 1)), ((1, 2), (0, 2))):
         canvas.insert(torch.arange(2), torch.tensor(slot), torch.tensor(ids(token)))
     used = canvas.positions.argsort(1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from ilm.datamodule_ilm import IlmInfillingCollatorPrediction, IlmSeq2SeqCollatorPrediction
 from ilm.loss_ilm import IlmLoss
-from ilm.predictor_ilm import Canvas, IlmPredictor
+from ilm.predictor_ilm import IlmPredictor, canvas_of
 from ilm.types_ilm import ModelOutput
 from insertions import (
     FIRST_WORD,
@@ -129,7 +129,7 @@ def test_positions_are_those_of_insertions_into_a_list() -> None:
         size, room = rng.randrange(1, 6), rng.randrange(1, 10)
         texts = [[rng.randrange(WORDS) for _ in range(rng.randrange(1, 5))] for _ in range(size)]
         given = [{**e, "infill_mask": [False] * len(e["token_ids"])} for e in examples(texts)]
-        canvas = Canvas(IlmInfillingCollatorPrediction(TOKENIZER, block_size=8)(given), room)
+        canvas = canvas_of(IlmInfillingCollatorPrediction(TOKENIZER, block_size=8)(given), room)
         lists = [[CLS, BOS, *ids(text)] for text in texts]
         going = list(range(size))
         for _ in range(room):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from ilm.datamodule_ilm import IlmCollatorPrediction, IlmInfillingCollatorPrediction
-from ilm.predictor_ilm import Canvas, IlmPredictor
+from ilm.predictor_ilm import IlmPredictor, canvas_of
 from ilm.types_ilm import ModelOutput
 from insertions import (
     FIRST_WORD,
@@ -76,7 +76,7 @@ def test_several_insertions_at_once_are_those_into_a_list() -> None:
         size, room = rng.randrange(1, 5), rng.randrange(2, 12)
         texts = [[rng.randrange(WORDS) for _ in range(rng.randrange(1, 5))] for _ in range(size)]
         given = [{**e, "infill_mask": [False] * len(e["token_ids"])} for e in examples(texts)]
-        canvas = Canvas(IlmInfillingCollatorPrediction(TOKENIZER, block_size=8)(given), room)
+        canvas = canvas_of(IlmInfillingCollatorPrediction(TOKENIZER, block_size=8)(given), room)
         lists = [[CLS, BOS, *ids(text)] for text in texts]
         left = [room] * size
         for _ in range(room):

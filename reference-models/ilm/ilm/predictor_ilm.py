@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from xlm_runtime import Predictor
 from xlm_runtime.errors import ConfigError
-from xlm_runtime.nn import KVCache, SamplingOptions, counter_uniforms, positions_from_mask, stream_seed
+from xlm_runtime.nn import KVCache, SamplingOptions, counter_uniforms, stream_seed
+from xlm_runtime.nn.inserting import Canvas
 from xlm_runtime.nn.unmasking import commit_top, pack
 from xlm_runtime.options import check_choice, check_number, check_whole_number
 from xlm_runtime.tracing import Traceable
@@ -44,74 +45,10 @@ from .types_ilm import TEXT_TYPE, ModelOutput, Prediction, PredictionBatch
 METHODS = ("joint", "slot_first", "threshold")
 
 
-class Canvas:
-    """Tokens in the order of insertion, with explicit positions.
-
-    Args:
-        batch: what is given; columns that are padding in every row are left out.
-        room: how many tokens may be inserted into a row.
-
-    Attributes:
-        ids, positions, types: (B, W + room) int64; the first ``width`` columns are in use.
-        real, slots: (B, W + room) bool: tokens; those that a token may be inserted after.
-        bos: the column of BOS. Before it stand CLS and the prompt, after it text.
-    """
-
-    def __init__(self, batch: PredictionBatch, room: int) -> None:
-        used = batch["attention_mask"].any(0).nonzero().squeeze(1)
-        self.width = len(used)
-
-        def roomy(values: Tensor, fill: int | bool) -> Tensor:
-            return torch.cat([values[:, used], values.new_full((len(values), room), fill)], dim=1)
-
-        self.ids = roomy(batch["input_ids"], 0)
-        self.types = roomy(batch["type_ids"], TEXT_TYPE)
-        self.real = roomy(batch["attention_mask"], False)
-        self.slots = roomy(batch["slots"], False)
-        self.positions = positions_from_mask(self.real)
-        self.bos = int((self.types != TEXT_TYPE).any(0).sum())
-        self._first_free = self.width
-        self.inserted = self.ids.new_zeros(len(self.ids))
-
-    def insert(self, rows: Tensor, slot: Tensor, token: Tensor, valid: Tensor | None = None) -> None:
-        """Put tokens (R, K), or (R,), right after those of the columns ``slot``, distinct in a row, into ``rows`` (R,).
-
-        ``valid`` (R, K) bool tells which of them are meant, the first ones of each row; None: all.
-        """
-        slot, token = slot.view(len(rows), -1), token.view(len(rows), -1)
-        valid = torch.ones_like(slot, dtype=torch.bool) if valid is None else valid
-        positions = self.positions[rows, : self.width]  # (R, W)
-        at = positions.gather(1, slot)  # (R, K)
-        # Whatever stands behind a new token moves one further; the tokens of other slots do so too.
-        self.positions[rows, : self.width] = positions + _count_before(at, valid, positions)
-        new = at + 1 + _count_before(at, valid, at)
-        column = (self._first_free + self.inserted[rows])[:, None] + torch.arange(slot.shape[1], device=slot.device)
-        which, column = rows[:, None].expand_as(slot)[valid], column[valid]
-        self.positions[which, column] = new[valid]
-        self.ids[which, column] = token[valid]
-        self.real[which, column] = True
-        self.slots[which, column] = True
-        self.inserted[rows] += valid.sum(1)
-        self.width = self._first_free + int(self.inserted.max())
-
-    def text(self, pad: int) -> Tensor:
-        """What stands after BOS, in its order, then ``pad``: (B, T), T the longest that it could be."""
-        after = slice(self.bos + 1, None)
-        ids, longest = self.ids[:, after], self.ids.shape[1] - self.bos - 1
-        place = self.positions[:, after] - self.positions[:, self.bos, None] - 1
-        place = place.where(self.real[:, after], longest)  # an extra column for what is not there
-        return ids.new_full((len(ids), longest + 1), pad).scatter(1, place, ids)[:, :longest]
-
-
-def _count_before(at: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
-    """How many of the valid places ``at`` (R, K) are smaller than each of ``positions`` (R, W): (R, W) int64."""
-    return ((at[:, None] < positions[..., None]) & valid[:, None]).sum(-1)
-
-
-def _columns(canvas: Canvas, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ids, mask, types and positions of the columns in use: (R, W) each."""
-    of = rows, slice(0, canvas.width)
-    return canvas.ids[of], canvas.real[of], canvas.types[of], canvas.positions[of]
+def canvas_of(batch: PredictionBatch, room: int) -> Canvas:
+    """What is given, and room for so many tokens more in each row."""
+    columns = batch["input_ids"], batch["attention_mask"], batch["type_ids"], batch["slots"]
+    return Canvas(*columns, text_type=TEXT_TYPE, room=room)
 
 
 def _select(rows: Tensor, which: Tensor, cache: KVCache | None) -> Tensor:
@@ -203,7 +140,7 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
     @torch.no_grad()
     def predict(self, batch: PredictionBatch) -> Prediction:
         """Insert into every row of ``input_ids`` (B, L)."""
-        canvas = Canvas(batch, self.max_new_tokens)
+        canvas = canvas_of(batch, self.max_new_tokens)
         if self.recorder is not None:
             self.recorder.begin(canvas.ids, canvas.real)
         calls, step = torch.zeros_like(batch["index"]), 0
@@ -245,13 +182,13 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
         if prompt == 0 or len(rows) == 0 or not getattr(self.model, "cached_prompt", False):
             return None
         cache: KVCache = self.model.encode_prompt(
-            *_columns(canvas, rows), prompt=prompt, room=canvas.ids.shape[1] - prompt
+            *canvas.columns(rows), prompt=prompt, room=canvas.ids.shape[1] - prompt
         )
         return cache
 
     def _run(self, canvas: Canvas, rows: Tensor, cache: KVCache | None) -> ModelOutput:
         cached = {} if cache is None else {"cache": cache}
-        ids, real, types, positions = _columns(canvas, rows)
+        ids, real, types, positions = canvas.columns(rows)
         output: ModelOutput = self.model(
             ids, real, type_ids=types, positions=positions, logits_to_keep=canvas.width - canvas.bos, **cached
         )
