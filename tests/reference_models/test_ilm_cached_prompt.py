@@ -32,23 +32,23 @@ SHIFTED = {"neighbour_shift": True, "max_positions": 16}
 
 @pytest.mark.parametrize("options", [{}, SHIFTED])
 def test_a_prompt_that_is_cached_gives_the_same_logits(options: dict[str, Any]) -> None:
-    """Also for a text that was not there when it was encoded, and after rows have left. Catches a cache of a prompt
+    """Also for a text that was not there at the first call, and after rows have left. Catches a cache of a prompt
     that saw the text, keys of padding, neighbours lost at the seam, and a cache that a call leaves changed."""
     model = random_model(cached_prompt=True, **options)
     columns = with_prompts(TEXTS)
-    cache = model.encode_prompt(*columns, prompt=5, room=8)
+    cache = model.transformer.make_cache(4, 1 + len(columns[0][0]))
     for texts, logits_to_keep in ((TEXTS, 7), (OTHER_TEXTS, 7), (TEXTS, 3), (OTHER_TEXTS, 0)):
         columns = with_prompts(texts)
-        found = model(*columns, logits_to_keep=logits_to_keep, cache=cache)
+        found = model(*columns, logits_to_keep=logits_to_keep, cache=cache, prompt=5)
         expected = model(*columns, logits_to_keep=logits_to_keep or 7)
         real = columns[1][:, -(logits_to_keep or 7) :]
         logits = found.logits if logits_to_keep else found.logits[:, 1:]  # CLS stands first, where all are kept
         torch.testing.assert_close(logits[real], expected.logits[real], atol=1e-5, rtol=0)
         torch.testing.assert_close(found.stop_logits, expected.stop_logits, atol=1e-5, rtol=0)
-        assert cache.length == 5
+        assert cache.length == 6
     left = torch.tensor([3, 0])
     cache.select(left)
-    found = model(*(c[left] for c in columns), logits_to_keep=7, cache=cache)
+    found = model(*(c[left] for c in columns), logits_to_keep=7, cache=cache, prompt=5)
     torch.testing.assert_close(found.logits[real[left]], expected.logits[left][real[left]], atol=1e-5, rtol=0)
 
 
@@ -81,11 +81,10 @@ def test_a_cached_prompt_gives_the_same_texts(method: str, monkeypatch: pytest.M
         model.stop_head[2].weight.mul_(4)  # so that it is sure now and then
     found = predictor.predict(batch)
     first, *later = computed
-    assert first == (24, 6)
-    assert later[0] == (24, 2)
-    assert later[-1][0] < 24
+    assert first == (24, 1 + 6 + 1)
+    assert later[0][0] < 24 and later[0][1] == 1 + 1 + 1
     assert max(width for _, width in later) <= 2 + 8
-    monkeypatch.setattr(predictor, "_encode_prompt", lambda canvas, rows: None)
+    monkeypatch.setattr(predictor, "_make_cache", lambda canvas, rows: None)
     expected = predictor.predict(batch)
     assert torch.equal(found["ids"], expected["ids"])
     assert torch.equal(found["network_calls"], expected["network_calls"])

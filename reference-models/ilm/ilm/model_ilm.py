@@ -103,6 +103,7 @@ class IlmModel(nn.Module):
         positions: Tensor | None = None,
         logits_to_keep: int = 0,
         cache: KVCache | None = None,
+        prompt: int = 0,
     ) -> ModelOutput:
         """Insertion logits and stop logits.
 
@@ -112,8 +113,9 @@ class IlmModel(nn.Module):
             type_ids: (B, L) int64 of 0, 1, 2; None: CLS, then text.
             positions: (B, L) int64, 0 ... of each row's real tokens, zero at the others; None: as they stand.
             logits_to_keep: only those of the last so many columns; 0 for all.
-            cache: of ``encode_prompt``, for these rows; it stays as it is. Then the prompt's columns are not computed,
-                and have no logits.
+            cache: for these rows, one position longer than they get; with ``cached_prompt`` only. The first call leaves
+                the prompt's keys and values in it, and the next ones do not compute its columns, which have no logits.
+            prompt: with a cache, how many columns after CLS are the prompt's.
 
         Returns:
             Logits (B, L or logits_to_keep, V) and (B, 1 + N).
@@ -128,46 +130,26 @@ class IlmModel(nn.Module):
             type_ids[:, 0] = CLS_TYPE
         if positions is None:
             positions = positions_from_mask(attention_mask)
-        prompt = 0 if cache is None else cache.length
-        computed = partial(_but, prompt=prompt)
+        known = 0 if cache is None else cache.length
+        computed = partial(_but_prompt, prompt=prompt if known else 0)
         x = self._embed(input_ids, attention_mask, type_ids, positions, computed)  # (B, C, D)
         batch, length = x.shape[:2]
+        # CLS, whose state says whether to stop, comes first; then the columns whose logits are wanted.
+        first = max(length - logits_to_keep, 0) if logits_to_keep else 0
+        wanted = F.pad(torch.arange(first, length, device=x.device), (1, 0)).expand(batch, -1)
         if cache is not None:
             cache.extend(computed(attention_mask))
+        if cache is not None and known:
             mask = cache.attended[:, None, None, : cache.length].expand(-1, -1, length, -1)  # CLS is a key for each
         elif self.cached_prompt:
             mask = prompt_apart_mask(attention_mask, type_ids == PROMPT_TYPE)
         else:
             mask = bidirectional_mask(attention_mask)
-        first = max(length - logits_to_keep, 0) if logits_to_keep else 0
-        kept = torch.arange(first, length, device=x.device)
-        # CLS, whose state says whether to stop, comes first; then the columns whose logits are wanted.
-        keep = F.pad(kept, (1, 0)).expand(batch, -1)
-        h = self.transformer(x, computed(positions), mask, cache=cache, keep=keep)
+        h = self.transformer(x, computed(positions), mask, cache=cache, keep=0 if first == 1 else wanted)
         if cache is not None:
-            cache.truncate(prompt)  # an insertion changes all that is not the prompt
+            cache.truncate(1 + prompt)
+            cache.attended[:, 0] = False  # this call's CLS, which saw the text
         return ModelOutput(self.head(h[:, 1:]), self.stop_head(h[:, 0]))
-
-    def encode_prompt(
-        self, input_ids: Tensor, attention_mask: Tensor, type_ids: Tensor, positions: Tensor, prompt: int, room: int
-    ) -> KVCache:
-        """The keys and values of each row's prompt, which with ``cached_prompt`` depend on nothing else.
-
-        Args:
-            input_ids, attention_mask, type_ids, positions: (B, L), as in ``forward``.
-            prompt: how many columns after the first one are the prompt's; at least 1.
-            room: how many columns besides these later calls have, at most.
-
-        Returns:
-            A cache of ``prompt`` positions filled, for ``forward``.
-        """
-        columns = slice(1, 1 + prompt)
-        x = self._embed(input_ids, attention_mask, type_ids, positions, lambda t: t[:, columns])
-        cache = self.transformer.make_cache(len(x), prompt + room)
-        cache.extend(attention_mask[:, columns])
-        mask = bidirectional_mask(attention_mask[:, columns])
-        self.transformer(x, positions[:, columns], mask, cache=cache, keep=1)
-        return cache
 
     def _embed(
         self,
@@ -196,7 +178,7 @@ class IlmModel(nn.Module):
             )
 
 
-def _but(columns: Tensor, prompt: int) -> Tensor:
+def _but_prompt(columns: Tensor, prompt: int) -> Tensor:
     """(B, L, ...) without the ``prompt`` columns that come after the first."""
     return torch.cat([columns[:, :1], columns[:, 1 + prompt :]], dim=1) if prompt else columns
 

@@ -64,7 +64,7 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
     ``input_ids`` (B, L) -> ``ids`` (B, T), in the order of the text; see the top of this file.
 
     Args:
-        model: ids -> ``ModelOutput``; where its ``cached_prompt`` is true, with ``encode_prompt``.
+        model: ids -> ``ModelOutput``; where its ``cached_prompt`` is true, with a cache besides.
         tokenizer: for the special ids, and to make text.
         noise_schedule: not used; the runtime gives it to every predictor.
         max_new_tokens: insert at most so many tokens into a row.
@@ -145,7 +145,7 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
             self.recorder.begin(canvas.ids, canvas.real)
         calls, step = torch.zeros_like(batch["index"]), 0
         rows = batch["slots"].any(1).nonzero().squeeze(1)  # those that still go on
-        cache = self._encode_prompt(canvas, rows)
+        cache = self._make_cache(canvas, rows)
         while len(rows):
             logits, stop_logits = self._run(canvas, rows, cache)
             calls[rows] += 1
@@ -177,17 +177,14 @@ class IlmPredictor(Traceable, Predictor[PredictionBatch, Prediction]):
             step += 1
         return {"ids": canvas.text(self.pad), "network_calls": calls}
 
-    def _encode_prompt(self, canvas: Canvas, rows: Tensor) -> KVCache | None:
-        prompt = canvas.bos - 1  # between CLS and BOS
-        if prompt == 0 or len(rows) == 0 or not getattr(self.model, "cached_prompt", False):
-            return None
-        cache: KVCache = self.model.encode_prompt(
-            *canvas.columns(rows), prompt=prompt, room=canvas.ids.shape[1] - prompt
-        )
+    def _make_cache(self, canvas: Canvas, rows: Tensor) -> KVCache | None:
+        if canvas.bos == 1 or not getattr(self.model, "cached_prompt", False):
+            return None  # there is no prompt between CLS and BOS, or it sees the text
+        cache: KVCache = self.model.transformer.make_cache(len(rows), canvas.ids.shape[1] + 1)
         return cache
 
     def _run(self, canvas: Canvas, rows: Tensor, cache: KVCache | None) -> ModelOutput:
-        cached = {} if cache is None else {"cache": cache}
+        cached = {} if cache is None else {"cache": cache, "prompt": canvas.bos - 1}
         ids, real, types, positions = canvas.columns(rows)
         output: ModelOutput = self.model(
             ids, real, type_ids=types, positions=positions, logits_to_keep=canvas.width - canvas.bos, **cached
