@@ -30,6 +30,7 @@ def test_public_names() -> None:
         "inverse_cdf",
         "positions_from_mask",
         "positions_in_documents",
+        "prompt_apart_mask",
         "rotary_cos_sin",
         "row_uniforms",
         "sample",

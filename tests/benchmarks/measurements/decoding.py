@@ -110,13 +110,13 @@ def decode(model: str, words: list[str], repeats: int, device: str) -> dict[str,
 
     def bare() -> Seconds:
         def passes() -> None:
-            with torch.no_grad():
-                for _ in range(round(calls)):
-                    network(*widest["args"], **widest["kwargs"])
+            for _ in range(round(calls)):
+                network(*widest["args"], **widest["kwargs"])
 
         return seconds_of(passes)
 
-    bare()
-    pairs = alternate(bare, lambda: seconds_of(lambda: predictor.predict(batch)), repeats)
+    with torch.inference_mode():  # as job_type=generate does
+        bare()
+        pairs = alternate(bare, lambda: seconds_of(lambda: predictor.predict(batch)), repeats)
     suppressing.remove()
     return {"bare": pairs.a, "ours": pairs.b, "calls": calls, "threads": torch.get_num_threads()}
