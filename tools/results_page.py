@@ -107,15 +107,17 @@ def falling_short(results: list[dict[str, Any]], planned: Mapping[str, int]) -> 
     lines = ["## Where these fall short", ""]
     if stopped:
         names = ", ".join(f"{r['run']} ({r['steps']:,} of {planned[r['run']]:,} steps)" for r in stopped)
-        lines += [f"Ended by the time limit, or continued no further, before their planned steps: {names}. What they "
+        lines += [f"Below .95, and ended by the time limit or by hand before their planned steps: {names}. What they "
                   "would reach is not known; the picture shows whether they were still rising.", ""]  # fmt: skip
     if missing := [name for name in planned if name not in {r["run"] for r in results}]:
         lines += [f"Not run yet: {', '.join(missing)}.", ""]
     return [
         *lines,
-        "All of these are models of under a million parameters, trained for minutes on a processor; the published "
-        "ones have a hundred times as many. On star_easy, without the neighbour shift, exact match was seen to stay "
-        "near zero for thousands of steps before it rose: a model has to find out first which tokens make an edge. "
+        "Those on a processor are models of under a million parameters, trained for minutes; the published ones have "
+        "a hundred times as many. Limits, threads and precisions differ between rows, as the commands and machines "
+        "below say: a few thousandths apart is no ranking. On star_easy, without the neighbour shift, exact match was "
+        "seen to stay near zero for thousands of steps before it rose: a model has to find out first which tokens make "
+        "an edge. "
         "`arlm` forward cannot know the arm before it has seen the goal's, and stays near chance there, one in three.",
         "",
     ]

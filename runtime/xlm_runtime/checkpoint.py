@@ -7,6 +7,7 @@ Lightning writes them; this file puts the configuration in, finds them, and read
 from __future__ import annotations
 
 import pickle
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -144,13 +145,15 @@ def config_of(path: Path) -> str:
     return str(contents[KEY]["config"])
 
 
-def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int:
+def load_weights(module: nn.Module, path: Path, model: Mapping[str, Any] | None = None) -> int:
     """Load a checkpoint's weights into a Harness of the same shape.
+
+    Settings of the model that have changed, but for those by which tensors would not fit, are told on stderr.
 
     Args:
         module: the Harness.
         path: the checkpoint.
-        model: the dotted path of the configured network, to be compared with what the checkpoint says of its own.
+        model: the configured network's node, to be compared with what the checkpoint says of its own.
 
     Returns:
         The optimizer step at which it was saved.
@@ -162,21 +165,31 @@ def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int
     contents = read(path)
     if zipfile.is_zipfile(path):  # as torch has written for years: with checksums, at which it does not look
         check_whole(path)
+    remark = ""
     if model is not None and KEY in contents:  # first: of another model, no tensor fits, which says less
-        check_model(str(contents[KEY]["config"]), model, path)
+        remark = check_model(str(contents[KEY]["config"]), model, path)
     load_state(module, contents["state_dict"], path)
+    print(remark, end="", file=sys.stderr, flush=True)
     return int(contents.get("global_step", 0))
 
 
-def check_model(config: str, model: str, path: Path) -> None:
-    """Raise a CheckpointError if the saved configuration is of another package's model: shapes alone may agree."""
+def check_model(config: str, model: Mapping[str, Any], path: Path) -> str:
+    """Raise a CheckpointError if the saved configuration is of another package's model: shapes alone may agree.
+
+    Returns:
+        A line for each setting that is not what the weights were trained with, if there are any; dropout aside.
+    """
     node = (yaml.safe_load(config) or {}).get("model")
-    saved = str(node.get("_target_", "")) if isinstance(node, dict) else ""
-    if saved and saved.partition(".")[0] != model.partition(".")[0]:
+    saved = node if isinstance(node, dict) else {}
+    target, own = str(saved.get("_target_", "")), str(model["_target_"])
+    if target and target.partition(".")[0] != own.partition(".")[0]:
         raise CheckpointError(
-            f"{path} holds the weights of another model: {saved}. The configuration is for {model}. Leave experiment= "
+            f"{path} holds the weights of another model: {target}. The configuration is for {own}. Leave experiment= "
             "and model= out: the checkpoint brings its own configuration."
         )
+    changed = [k for k in saved if k in model and model[k] != saved[k] and k != "dropout"]
+    lines = [f"changed since the weights were trained: model.{k}: {saved[k]} -> {model[k]}\n" for k in changed]
+    return "".join(lines)
 
 
 def load_state(module: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,13 +118,13 @@ def metadata(path: Path) -> dict[str, str]:
         return file.metadata() or {}
 
 
-def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int:
+def load_weights(module: nn.Module, path: Path, model: Mapping[str, Any] | None = None) -> int:
     """Load a checkpoint's or an exported folder's weights into a Harness of the same shape.
 
     Args:
         module: the Harness.
         path: of the file or folder.
-        model: the dotted path of the configured network: weights of another package's are refused.
+        model: the configured network's node: weights of another package's are refused, and changed settings told.
 
     Returns:
         The optimizer step at which they were saved.
@@ -142,9 +143,11 @@ def load_weights(module: nn.Module, path: Path, model: str | None = None) -> int
         raise CheckpointError(
             f"{path / WEIGHTS} cannot be read: the file is damaged or cut short. ({error})\nExport the model again."
         ) from error
+    remark = ""
     if model is not None:
-        checkpoint.check_model((path / CONFIG).read_text(encoding="utf-8"), model, path)
+        remark = checkpoint.check_model((path / CONFIG).read_text(encoding="utf-8"), model, path)
     checkpoint.load_state(module, state, path / WEIGHTS)
+    print(remark, end="", file=sys.stderr, flush=True)
     return int(step) if step.isdecimal() else 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities import move_data_to_device
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from xlm_runtime import checkpoint, exported, parts
 from xlm_runtime.build import MakeExamples, Parts, build_parts, build_trainer
@@ -78,7 +78,8 @@ def load_run(cfg: DictConfig, examples: MakeExamples | None = None, callbacks: S
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     with exported.version_named(path), restored(cfg, path):
         parts = build_parts(cfg, run_dir, examples)
-        step = exported.load_weights(parts.harness, path, str(cfg.model._target_))
+        model: Any = OmegaConf.to_container(cfg.model)  # with its interpolations, as it is saved
+        step = exported.load_weights(parts.harness, path, model)
     # On one device: several would pad the last batch with examples that they then count twice.
     one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     trainer = build_trainer(cfg, logger=False, callbacks=list(callbacks), enable_checkpointing=False, **one)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from ilm.datamodule_ilm import IlmSeq2SeqCollator, IlmSeq2SeqCollatorPrediction
+from ilm.loss_ilm import IlmLoss
 from ilm.predictor_ilm import IlmPredictor
 from ilm.types_ilm import PROMPT_TYPE
 from insertions import TOKENIZER, WORDS, examples, from_nothing, ids, random_model
@@ -63,6 +64,21 @@ def test_the_prompt_sees_the_text_unless_it_is_to_be_cached(cached_prompt: bool,
     text = with_prompts(TEXTS)
     changed = model(text[0].where(text[2] != PROMPT_TYPE, ids([0])[0]), *text[1:])
     assert not torch.allclose(changed.logits[:, 6], model(*text).logits[:, 6], atol=1e-2)  # BOS sees the prompt
+
+
+def test_training_is_with_the_mask_of_decoding() -> None:
+    """The loss of given deletions, in training, from logits that a cache gives. Catches a mask that only one has."""
+    model = random_model(cached_prompt=True, **SHIFTED)
+    rows = [e | {"prompt_ids": ids(p)} for e, p in zip(examples([[0, 1, 2, 1]] * 3), PROMPTS, strict=False)]
+    batch = IlmSeq2SeqCollator(TOKENIZER, prompt_length=5, answer_length=5)(rows)
+    nothing = torch.zeros(3, 5, dtype=torch.bool)
+    trained = IlmLoss(model.train(), TOKENIZER).score(batch, nothing)
+    columns = batch["input_ids"], batch["attention_mask"], batch["type_ids"]
+    cache = model.eval().transformer.make_cache(3, 1 + 11)
+    for _ in range(2):
+        cached = model(*columns, cache=cache, prompt=5).stop_logits
+    surprise = torch.nn.functional.cross_entropy(cached, torch.zeros(3, dtype=torch.int64))
+    torch.testing.assert_close(trained["stop_loss"], surprise, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("method", ["joint", "slot_first", "threshold"])

@@ -187,6 +187,22 @@ def test_who_knows_how_many_are_missing_needs_fewer_calls(text: list[int], count
     assert found["network_calls"].tolist() == [calls] * 2
 
 
+def test_the_counts_are_those_of_the_rows_that_go_on() -> None:
+    """One row is whole at once, before two that miss one and two words. Catches numbers of other rows."""
+    given = IlmInfillingCollatorPrediction(TOKENIZER, block_size=6)(
+        [
+            {**e, "infill_mask": mask}
+            for e, mask in zip(
+                examples([[0, 1, 2]] * 3), ([False] * 3, [False, False, True], [True, False, True]), strict=True
+            )
+        ]
+    )
+    given["slots"] = given["attention_mask"] & (torch.arange(given["slots"].shape[1]) >= 1)
+    preds = predictor(0.3, Spelling([0, 1, 2], count_up_to=4), max_new_tokens=4).predict(given)
+    assert [words(row) for row in preds["ids"].tolist()] == [(0, 1, 2)] * 3
+    assert preds["network_calls"].tolist() == [1, 1, 1]
+
+
 def test_only_a_count_that_is_sure_counts() -> None:
     """As sure as it has to be to stop; "3 or more" is no number. Catches both, and a 0 that is taken for a number."""
     q = torch.tensor([[0.05, 0.9, 0.05, 0.0], [0.2, 0.2, 0.6, 0.0], [0.0, 0.0, 0.05, 0.95], [0.85, 0.1, 0.05, 0.0]])
@@ -222,8 +238,9 @@ def test_both_sides_of_a_given_word_are_filled_at_once() -> None:
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3], [3, 1], [2]])
-def test_a_row_does_not_depend_on_its_batch(rows: list[int]) -> None:
-    model = random_model()
+@pytest.mark.parametrize("count_up_to", [1, 5])
+def test_a_row_does_not_depend_on_its_batch(rows: list[int], count_up_to: int) -> None:
+    model = random_model(count_up_to=count_up_to)
     texts = [[0, 1], [2], [1, 1, 0], [0]]
 
     def text(which: list[int]) -> list[list[int]]:

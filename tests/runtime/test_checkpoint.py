@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tiny_parts as tiny
 import torch
+import yaml
 
 from xlm_runtime import __version__, checkpoint
 from xlm_runtime.errors import CheckpointError
@@ -92,6 +93,17 @@ def test_weights_are_loaded_and_the_step_is_told(saved: Path) -> None:
     state = checkpoint.read(saved)["state_dict"]
     assert weights(fresh) == {name: value.flatten().tolist() for name, value in state.items()}
     assert weights(fresh) != before
+
+
+def test_settings_of_the_model_that_have_changed_are_told(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By another mask, say, the same weights are another network. Catches a remark on what has not changed, on dropout,
+    and on settings that one of the two does not know."""
+    trained = {"_target_": "tiny.Model", **yaml.safe_load(checkpoint.config_of(saved))["model"]}
+    checkpoint.load_weights(harness(), saved, {**trained, "dropout": 0.5, "new": 1})
+    assert capsys.readouterr().err == ""
+    checkpoint.load_weights(harness(), saved, {**trained, "size": "wide"})
+    told = "changed since the weights were trained: model.size: ${vocab.size} -> wide"
+    assert capsys.readouterr().err.splitlines() == [told]
 
 
 def save_state(path: Path, state: dict[str, Any]) -> Path:

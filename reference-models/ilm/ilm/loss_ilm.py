@@ -5,7 +5,7 @@ lie between kept token i and the next kept one; p is one softmax over all pairs 
 
     token = -sum_{i,v} c[i, v] / n * log p(i, v)                                          0 where n = 0
           = logsumexp_{i,v} logit[i, v] - 1/n * sum_k logit[slot_k, token_k]              k over the deleted tokens
-    stop  = -w_y log q(y)           y = min(n, N): "nothing is missing" iff n = 0; weights w of that, 1 - w of the others
+    stop  = -w_y log q(y)      y = min(n, N): "nothing is missing" iff n = 0; weights w of that, 1 - w of the others
     loss  = mean token + lambda * mean stop                                               (nats an example)
 
 It is computed by the second line: no target over (slot, token) is ever made. Neither term bounds a likelihood.
@@ -14,8 +14,9 @@ Slots are BOS and the kept tokens of the text, and tokens are all but the specia
 same support. Deleted tokens are taken out by the attention mask, and positions count what is left; with explicit
 positions this is the same as to close the gaps, and shapes stay fixed.
 
-Departures from the paper, whose N is 1: the stop head may count (the model's ``count_up_to``). A special token within a text is never deleted; class weights multiply and are not
-divided by their sum, so that the loss does not depend on how examples are batched.
+Departures from the paper, whose N is 1: the stop head may count (the model's ``count_up_to``). A special token within a
+text is never deleted; class weights multiply and are not divided by their sum, so that the loss does not depend on how
+examples are batched.
 """
 
 from typing import Any

@@ -8,12 +8,12 @@ Transformer and rotary positions (arXiv 2104.09864) as in Insertion Language Mod
 heads. Column i's logits are about inserting right after its token. Positions are explicit, so that the columns may
 stand in any order: the predictor keeps them in the order of insertion.
 
-Departures, all optional. The terms in brackets: learned absolute positions (``max_positions``) besides the rotary
-ones, and a learned projection of the embeddings of both neighbours in the sequence (``neighbour_shift``), zero beyond
-its ends, which lets the first layer look pairs up. And a prompt that attends itself alone (``cached_prompt``), as that of
-a prefix language model (arXiv 1910.10683): CLS, BOS and the text attend everything, as ever. What an insertion changes
-then stays within the text, and the prompt's keys and values are computed once for all steps of the predictor. And a stop
-head that counts (``count_up_to``, N): 0, 1, ... N or more tokens are missing. N is 1 in the paper: any, or none.
+Departures, all optional. The terms in brackets: learned absolute positions (``max_positions``) besides the rotary ones,
+and a learned projection of the embeddings of both neighbours in the sequence (``neighbour_shift``), zero beyond its
+ends, which lets the first layer look pairs up. And a prompt that attends itself alone (``cached_prompt``), as that of a
+prefix language model (arXiv 1910.10683): CLS, BOS and the text attend everything, as ever. What an insertion changes
+then stays within the text, and the prompt's keys and values are computed once for all steps of the predictor. And a
+stop head that counts (``count_up_to``, N): 0, 1, ... N or more tokens are missing. N is 1 in the paper: any, or none.
 """
 
 from collections.abc import Callable

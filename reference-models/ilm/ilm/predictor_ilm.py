@@ -8,12 +8,12 @@ Jointly, or the slot first, by logsumexp_v logits[i, v], then the token given th
 temperature 1 the same law. Special tokens are left out before any of it. (Insertion Language Models, arXiv 2505.05755.)
 
 Or several at once, "threshold": every pair that is the likeliest of its slot and the likeliest of its token, if its
-probability is at least 1 - gamma times that of the likeliest pair. Of n missing tokens, one that is missing c times in a
-slot has c/n of the softmax's mass where the network is sure of it; what it wavers about has less, and waits for a later
-step. A token beside one like it could go before or after it; that no token goes to two places at once keeps it from
-going to both. gamma is away from 1/2, where a single token beside a double one would hang in the balance. Where the
-stop head counts (``count_up_to``) and is sure of n, c is known: tokens that are missing once go together with those that
-are missing more often, if c >= 1 - gamma; and where all n were inserted, the row is finished without another call.
+probability is at least 1 - gamma times that of the likeliest pair. Of n missing tokens, one that is missing c times in
+a slot has c/n of the softmax's mass where the network is sure of it; what it wavers about has less, and waits for a
+later step. A token beside one like it could go before or after it; that no token goes to two places at once keeps it
+from going to both. gamma is away from 1/2, where a single token beside a double one would hang in the balance. Where
+the stop head counts (``count_up_to``) and is sure of n, c is known: tokens that are missing once go together with those
+that are missing more often, if c >= 1 - gamma; and where all n were inserted, the row is finished without another call.
 (Parallel decoding: Insertion Transformer, arXiv 1902.03249; the rule is ours.)
 
 An insertion changes what every token attends to, so that no cache is exact, but that of a prompt which attends itself
