@@ -47,7 +47,7 @@ def measure(settings: Settings) -> list[Result]:
             settings,
             run_dir=str(RUNS / run),
             methods=methods,
-            repeats=settings.repeats(15, 1),
+            repeats=settings.repeats(40, 1),
         )
         first = next(iter(methods))
         for method, answer in answers.items():
