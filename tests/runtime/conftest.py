@@ -47,6 +47,14 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def cwd(tmp_path: Path) -> Path:
+    """An empty current directory, for what is found from it; nothing changes into it."""
+    directory = tmp_path / "work"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
 def nothing_installed() -> Iterator[None]:
     """Models that happen to be installed beside the runtime do not count here."""
     # In place: pytest's syspath_prepend, undone after this, puts back what it found in the same list.

@@ -20,13 +20,6 @@ from xlm_runtime.errors import (
 pytestmark = pytest.mark.usefixtures("nothing_installed")
 
 
-@pytest.fixture
-def cwd(tmp_path: Path) -> Path:
-    directory = tmp_path / "work"
-    directory.mkdir()
-    return directory
-
-
 def only(found: Discovery) -> ModelPackage:
     (model,) = found.models.values()
     return model

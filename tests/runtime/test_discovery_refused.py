@@ -13,13 +13,6 @@ from xlm_runtime.errors import DiscoveryError, ModelLayoutError, RegistryError
 pytestmark = pytest.mark.usefixtures("nothing_installed")
 
 
-@pytest.fixture
-def cwd(tmp_path: Path) -> Path:
-    directory = tmp_path / "work"
-    directory.mkdir()
-    return directory
-
-
 @pytest.mark.parametrize(
     ("break_it", "kind", "named"),
     [

@@ -18,13 +18,6 @@ pytestmark = pytest.mark.usefixtures("nothing_installed")
 
 
 @pytest.fixture
-def cwd(tmp_path: Path) -> Path:
-    directory = tmp_path / "work"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "site-packages"
     directory.mkdir()

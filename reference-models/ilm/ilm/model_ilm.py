@@ -56,7 +56,7 @@ class IlmModel(nn.Module):
             learned vectors, by which the network can tell where it begins and ends.
         max_positions: learned absolute positions, for at most so many columns; None for none.
         cached_prompt: the prompt attends itself alone; see the top of this file.
-        count_up_to: N, the classes of the stop head; see there, too.
+        count_up_to: N, up to which the stop head counts what is missing; see there, too.
 
     Raises:
         ConfigError: an option out of its range.
@@ -130,6 +130,7 @@ class IlmModel(nn.Module):
             type_ids[:, 0] = CLS_TYPE
         if positions is None:
             positions = positions_from_mask(attention_mask)
+        assert cache is None or self.cached_prompt, "a prompt that sees the text cannot be kept while the text changes"
         known = 0 if cache is None else cache.length
         computed = partial(_but_prompt, prompt=prompt if known else 0)
         x = self._embed(input_ids, attention_mask, type_ids, positions, computed)  # (B, C, D)
